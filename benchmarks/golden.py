@@ -89,7 +89,6 @@ CASES = {
     "stepped": Case((sweep(f"{TUNING}n_trials=5 optim.batch_size=range(16,65,step=16)"),)),
     "batch_of_4": Case((sweep(f"{TUNING}n_trials=9 hydra.sweeper.trials_per_batch=4"),)),
     "independent": Case((sweep(f"{TUNING}n_trials=5 hydra.sweeper.transfer=independent"),)),
-    "stop_below": Case((sweep(f"{TUNING}n_trials=16 hydra.sweeper.stop_below=0.2"),)),
     "longer": Case((sweep(f"{TUNING}n_trials=2"), sweep(f"{TUNING}n_trials=4"), "report name=golden")),
     "one_cell": Case((sweep("hydra.sweeper.n_trials=3"),)),
     "single": Case(("train model.width=4 data.fraction=0.02 seed=3", "train scale=smoke regime=wsd")),

@@ -19,7 +19,7 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study.columns import TRIAL
 from mnist_scaling.tuning.sweeper import CellSweeper
 from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer
 from mnist_scaling.tuning.workers.perform import perform

@@ -25,10 +25,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config
 from mnist_scaling.study import records
-from mnist_scaling.study.vocabulary import COMPLETE, NOTES, RANGES, TRIAL
+from mnist_scaling.study.columns import COMPLETE, NOTES, RANGES, TRIAL
+from mnist_scaling.tuning.cell import composition, partitioning
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import composition, partitioning
-from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep import driver
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
@@ -166,7 +166,7 @@ class _Replay(driver.Driver):
     """The shipped driver without tables, progress and importances, which take none of the workers' time."""
 
     def replay(self, pool: Pool) -> None:
-        self._workers, self._queue = pool, driver.Queue(self.cells, self.parents, self._n_trials)
+        self._workers = pool
         while self._fill():
             self._settle(self._ended())
 

@@ -27,9 +27,9 @@ from pathlib import Path
 from replay import Replayed, Seconds, cells, replay
 
 from mnist_scaling.image_task import TASK
-from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
+from mnist_scaling.study.columns import INDEPENDENT, NEIGHBOURS
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid.composition import Cell
 
 RECORDED = Path(__file__).with_name("recorded") / "quickstart.csv"
 WORKERS = (4, 8, 16, 64, 256)

@@ -31,11 +31,10 @@ from scipy import stats
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT, NEIGHBOURS
+from mnist_scaling.study.columns import COMPLETE, INDEPENDENT, NEIGHBOURS, column_of
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import best
-from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.workers.job import Job
 
 QUICKSTART = GRIDS[0]

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
-from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.cell import partitioning
 
 pytestmark = pytest.mark.slow
 

@@ -35,7 +35,7 @@ from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fits_json import read_fits
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.fit_tables import plane_table
-from mnist_scaling.study import columns, layout
+from mnist_scaling.study import layout
 
 from .preforked import Preforked
 
@@ -191,13 +191,6 @@ def check_dashboard(arguments: list[str]) -> None:
     assert made or (CONF / "experiment" / f"{name}.yaml").is_file()
 
 
-def check_by_hand(arguments: list[str]) -> None:
-    folder, name, *_, run = Path(arguments[0]).parts
-    assert folder == layout.MULTIRUN
-    assert (CONF / "experiment" / f"{name}.yaml").is_file()
-    assert run.startswith(layout.RUN_PREFIXES)
-
-
 def check_pip(arguments: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert arguments[0] == "install"
@@ -227,7 +220,6 @@ MODULE: dict[str, Callable[[list[str]], None]] = {
     "mnist_scaling.plan": functools.partial(check_built, "plan", plan_schema.PlanConfig),
     "mnist_scaling.report": functools.partial(check_built, "report", report.ReportConfig),
     "mnist_scaling.ask": check_ask,
-    "mnist_scaling.tuning.by_hand": check_by_hand,
     "pytest": check_pytest,
 }
 
@@ -304,10 +296,13 @@ def test_the_pages_are_few_and_short() -> None:
         assert words <= MOST_WORDS.get(page.name, 1_500), f"{page.name} has {words} words: shorten it."
 
 
-def test_the_columns_are_what_the_code_prints() -> None:
-    assert columns.markdown() in (ROOT / "docs" / "report.md").read_text(encoding="utf-8"), (
-        "Put the columns into docs/report.md again: python -m mnist_scaling.study.columns"
-    )
+def test_columns_and_flags_are_what_the_code_prints() -> None:
+    for what, page in (("columns", "report.md"), ("flags", "fitting.md")):
+        words = [sys.executable, ROOT / "benchmarks/documented.py", what]
+        printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        assert printed in (ROOT / "docs" / page).read_text(encoding="utf-8"), (
+            f"Put the {what} into docs/{page} again: python benchmarks/documented.py {what}"
+        )
 
 
 def test_the_tutorial_prints_what_the_kept_study_says(capsys: pytest.CaptureFixture[str]) -> None:

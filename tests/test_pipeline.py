@@ -112,7 +112,6 @@ def test_fit_and_report_of_the_study(study: Path, command: Command) -> None:
             ("-m", "hydra.sweeper.n_trials=many"),
             "`hydra.sweeper.n_trials` must be a whole number of 1 or more, but got many",
         ),
-        (("-m", "hydra.sweeper.stop_below=nan"), "`hydra.sweeper.stop_below` must be null or a share of the loss"),
         (("model.width=(",), "An override must be written key=value in Hydra's grammar, but got `model.width=(`"),
         (("+model.wings=2",), "Every key must exist in the configuration, but got `model.wings`"),
         (("+sed=7",), "Every key must exist in the configuration, but got `sed`: did you mean `seed`?"),

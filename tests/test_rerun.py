@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -104,25 +103,3 @@ def test_fit_names_what_is_damaged_or_missing(study: Path, command: Command) -> 
     assert done.returncode == 1
     assert "Error: multirun/smoke/study.json must be JSON with all its keys, but is damaged" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("run", ["trial-001", "repeat-001"])
-def test_a_recorded_run_is_made_again_by_hand(run: str, study: Path, command: Command, tmp_path: Path) -> None:
-    folder = study / "width=8/data_fraction=0.0625" / run
-    printed = command("mnist_scaling.tuning.by_hand", str(folder))
-    assert printed.returncode == 0, printed.stderr
-    python, option, *rest = shlex.split(printed.stdout)
-    assert (python, option) == ("python", "-m")
-    done = command(*rest, "hydra.run.dir=again")
-    assert done.returncode == 0, done.stderr
-    recorded, made = (json.loads((p / "result.json").read_text()) for p in (folder, tmp_path / "again"))
-    assert made["result"]["val_loss"] == recorded["result"]["val_loss"]
-    assert made["stage"] == "single"
-    assert (tmp_path / "again/.hydra/overrides.yaml").exists()  # a single run keeps Hydra's own files
-
-
-def test_a_folder_without_a_run_is_refused_in_a_sentence(command: Command, tmp_path: Path) -> None:
-    done = command("mnist_scaling.tuning.by_hand", str(tmp_path))
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: A run's folder must hold a result.json of our own training, but ")
-    assert len(done.stderr.splitlines()) == 1

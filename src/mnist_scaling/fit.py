@@ -40,11 +40,11 @@ from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
 from mnist_scaling.settings.tuning_change import tuning_change
 from mnist_scaling.study import missing
+from mnist_scaling.study.columns import NO, YES
 from mnist_scaling.study.files import DamagedFileError, read_json, write_atomically
 from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import FITS
 from mnist_scaling.study.tables.fitted_rows import ArmRows
-from mnist_scaling.study.vocabulary import NO, YES
 
 LARGER = 4.0
 """Best settings are predicted for a model that is so many times the largest, where no other is asked for."""

@@ -51,12 +51,6 @@ class DataFacts:
     sha256: str | None = None
     """Checksum of a file of one's own; a named data set is checked against published ones."""
 
-    def __str__(self) -> str:
-        shape = " × ".join(str(n) for n in self.image_shape)
-        parts = f"{self.n_train:,} training, {self.n_validation:,} validation and {self.n_test:,} test images"
-        mark = f", sha256 {self.sha256[:12]}…" if self.sha256 else ""
-        return f"{self.name}: {parts} of {shape}, {self.classes} classes{mark}"
-
 
 class ImageTask(Task):
     """Classifiers of images."""
@@ -140,7 +134,7 @@ class ImageTask(Task):
             found = weights.source(run, about.image_shape, about.classes)
             assert found is not None
             bound, note = bound | {"init_sha256": found.sha256}, found.note
-        return Prepared(bound, asdict(known), str(known), note)
+        return Prepared(bound, asdict(known), note)
 
     def pack(self, values: Values, far: bool) -> Mapping[str, Any]:
         """The sweep's absolute paths, and the weights to start from for a worker that may not find them."""
@@ -164,14 +158,6 @@ class ImageTask(Task):
         if not (is_at_home and Path(found["data.dir"]).is_dir()):
             _fetch_here(self, config.from_values(here).data.whole)
         return here
-
-    def about(self, values: Values) -> Mapping[str, str]:
-        """Its regime and its device, and the weights that it starts from."""
-        device = values["device"]
-        return {
-            "regime": f"{values['regime.name']}, {values['optim.schedule']} schedule",
-            "device": "cuda where that is faster, else cpu" if device == "auto" else device,
-        }
 
     def named(self, cfg: DictConfig, arguments: list[str]) -> list[str]:
         """A name of its own for a study that was shrunk and given none.

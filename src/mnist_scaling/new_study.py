@@ -39,9 +39,9 @@ from mnist_scaling.fitting.misfit.process import Axes, Shape, design
 from mnist_scaling.image_task import TASK
 from mnist_scaling.planning.measurements import CellEffort
 from mnist_scaling.study import layout
+from mnist_scaling.study.columns import TRIAL
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.tables.csv_table import read_study_table
-from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.forecast import OVERHEAD, Sweep
 from mnist_scaling.tuning.task import tunes

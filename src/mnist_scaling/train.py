@@ -22,10 +22,8 @@ from mnist_scaling.config import from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.study import flags, layout
-from mnist_scaling.study.columns import BRANCH
-from mnist_scaling.study.console import make_console
-from mnist_scaling.study.vocabulary import SINGLE
-from mnist_scaling.tuning.sweep.progress import clock
+from mnist_scaling.study.columns import BRANCH, SINGLE
+from mnist_scaling.study.console import clock, make_console
 from mnist_scaling.tuning.task import Values, tunes
 from mnist_scaling.tuning.workers import perform, rounds
 

@@ -12,9 +12,9 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from mnist_scaling.app.application import AppTask
 from mnist_scaling.app.measured import EndOfRun, Reports, measured
 from mnist_scaling.errors import InputError
+from mnist_scaling.study.columns import COMPLETE, CONTROL, DIVERGED, FAILED, PRUNED, TRIAL
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, DIVERGED, FAILED, PRUNED, TRIAL
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.workers.job import Job, Outcome
 from mnist_scaling.tuning.workers.perform import measure, of_job

@@ -117,7 +117,7 @@ def test_every_study_composes_into_cells(scale: str, tmp_path: Path, monkeypatch
         # Two values per axis are enough to compose every corner, and quicker.
         found = preview([*overrides, "hydra.sweeper.max_values_per_axis=2"], str(CONF), task)
         assert found.cells >= 2, key
-        assert found.left == found.seconds > 0, key
+        assert found.left > 0, key
     assert study_name("dropout", "quick") == "dropout_quick"
     assert study_name("dropout", "full") == "dropout"
 

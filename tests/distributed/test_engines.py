@@ -100,20 +100,22 @@ def test_a_node_without_network_for_a_while_changes_no_row(
     check(tmp_path, undisturbed)
 
 
-def test_a_head_that_stays_away_ends_the_sweep_with_a_sentence_and_a_new_one_resumes_it(
+def test_a_head_that_stays_away_ends_the_sweep_and_the_same_command_resumes_it(
     engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
+    """With a sentence where the engine lets the sweep say one: Ray ends a driver whose head is gone."""
     script = (
         "host 2; cluster; start\n"
         "records 5; kill_head; ended; mv said first; mv status first_status\n"
         "kill_cluster; cluster; start\n"
-        "records 10; kill_head; kill_cluster; cluster; ended"
+        "records 10; kill_head; kill_cluster; cluster; ended; sweep"
     )
     run(tmp_path, script, command, engine)
     said = (tmp_path / "first").read_text()
-    assert (tmp_path / "first_status").read_text() == "1\n"
-    assert "`hydra.launcher.address` must be a" in said.splitlines()[-1], said
-    assert "Traceback (most recent call last)" not in said.partition("must be a")[2]
+    assert (tmp_path / "first_status").read_text() != "0\n"
+    if engine == "dask":
+        assert "`hydra.launcher.address` must be a" in said.splitlines()[-1], said
+        assert "Traceback (most recent call last)" not in said.partition("must be a")[2]
     check(tmp_path, undisturbed)
 
 

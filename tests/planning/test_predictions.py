@@ -22,7 +22,7 @@ from mnist_scaling.planning import predictions
 from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.study import layout
-from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.cell import partitioning
 from tests.fitting.tables import numbers, public
 from tests.planning.conftest import QUICK
 from tests.planning.test_growth import sweep

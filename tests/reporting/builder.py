@@ -17,9 +17,9 @@ import pandas as pd
 from mnist_scaling import fit
 from mnist_scaling.config import fit_schema
 from mnist_scaling.reporting.documents.loading import Study, load_arms
-from mnist_scaling.study import layout, vocabulary
+from mnist_scaling.study import columns, layout
+from mnist_scaling.study.columns import CONTROL, SAMPLER, TRANSFER
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 
 N_PER_WIDTH, FULL = 100, 40_000
 UNTUNED = {"lr": 3e-3, "batch_size": 32}
@@ -100,7 +100,7 @@ class Builder:
             if number < untuned:
                 setting = carried
             loss = start if number == untuned else best * (1 + 0.1 * (self.trials - 1 - number))
-            state = vocabulary.FAILED if index < self.without_trials else vocabulary.COMPLETE
+            state = columns.FAILED if index < self.without_trials else columns.COMPLETE
             origin = CONTROL if number == untuned else TRANSFER if number < untuned else SAMPLER
             runs.append(shared | setting | {"origin": origin} | self._run("trial", number, state, loss))
         if index < self.without_trials:
@@ -108,14 +108,14 @@ class Builder:
         last = {k: runs[-1][k] for k in UNTUNED}
         for number in range(self.repeats):
             loss = best * float(np.exp(self.noise * rng.standard_normal()))
-            runs.append(shared | last | self._run("repeat", number, vocabulary.COMPLETE, loss))
+            runs.append(shared | last | self._run("repeat", number, columns.COMPLETE, loss))
         return runs
 
     @staticmethod
     def _run(stage: str, number: int, state: str, loss: float) -> dict[str, Any]:
         run = {"stage": stage, "number": number, "seed": number if stage == "repeat" else 0, "state": state}
         run |= {"seconds": 1.0}
-        if state == vocabulary.COMPLETE:
+        if state == columns.COMPLETE:
             run |= {"val_loss": loss, "val_error": loss / 5}
             run |= {"test_loss": loss, "test_error": loss / 5, "train_loss": loss} if stage == "repeat" else {}
         return run

@@ -36,10 +36,6 @@ def test_an_unknown_code_is_a_warning() -> None:
     assert "leave them out" in flags.kind("mine").remedy
 
 
-def test_the_documentation_has_this_list() -> None:
-    assert flags.markdown() in DOCS.read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("path", sorted({*FILES} - {*FREE}), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_code_is_spelled_a_second_time(path: Path) -> None:
     codes = {kind.code for kind in flags.KINDS} - {flags.MISFIT}  # it is also the name of a number of the headline

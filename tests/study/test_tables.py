@@ -9,10 +9,10 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import columns, files
+from mnist_scaling.study.columns import COMPLETE, DIVERGED
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED
 
 FIXED = dict(
     n_params=6, n_params_input=1, n_params_hidden=2, n_params_output=3, n_train=50, n_seen=100, epochs=2.0, steps=4,

@@ -17,7 +17,7 @@ from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
 from mnist_scaling.config.family import MLPConfig, TransformerConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.study.columns import COMPLETE
 from mnist_scaling.training import cost, loop, model_size, models, seeding
 from mnist_scaling.training.models.transformer import Attention
 from tests.training.coordinates import coordinate_check, slopes

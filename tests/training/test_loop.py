@@ -21,7 +21,7 @@ from mnist_scaling.config import (
 )
 from mnist_scaling.config.family import MLPConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
+from mnist_scaling.study.columns import COMPLETE, DIVERGED, PRUNED
 from mnist_scaling.training import loop, model_size, models, regimes, scoring, seeding
 from mnist_scaling.training.cost import pick_device
 from mnist_scaling.training.data import splits

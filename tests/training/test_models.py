@@ -16,7 +16,7 @@ import mnist_scaling
 from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.study.columns import COMPLETE
 from mnist_scaling.training import cost, loop, model_size, models
 from tests.preforked import Preforked
 from tests.training import toy_config, toy_transformer

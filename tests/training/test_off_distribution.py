@@ -11,8 +11,7 @@ from torchvision.transforms.v2 import functional
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
-from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
+from mnist_scaling.study.columns import OFF_DISTRIBUTION, OFF_DISTRIBUTION_COLUMNS
 from mnist_scaling.training import loop, seeding
 from mnist_scaling.training.data import distortions, splits
 

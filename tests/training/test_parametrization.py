@@ -223,7 +223,7 @@ def test_rules(values: dict[str, object], message: str) -> None:
 
 
 def test_an_axis_of_parametrizations_has_its_own_column() -> None:
-    from mnist_scaling.tuning.grid import composition, partitioning
+    from mnist_scaling.tuning.cell import composition, partitioning
 
     def compose_(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(cli.conf_dir()):

@@ -21,7 +21,7 @@ from mnist_scaling.config import (
     TrialConfig,
 )
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.vocabulary import COMPLETE, PRUNED
+from mnist_scaling.study.columns import COMPLETE, PRUNED
 from mnist_scaling.training import cost, loop, model_size, models, regimes, scoring, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.regimes.base import fall

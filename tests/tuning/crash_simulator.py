@@ -37,8 +37,8 @@ from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
+from mnist_scaling.tuning.cell import composition
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import composition
 from mnist_scaling.tuning.sweep import driver, ledger
 from mnist_scaling.tuning.sweep.next_jobs import Method
 from mnist_scaling.tuning.sweep.study_tables import join
@@ -55,11 +55,6 @@ MODES = {
     "defaults": (),
     "trials_per_batch=1": ("hydra.sweeper.trials_per_batch=1",),
     "trials_per_batch=4": ("hydra.sweeper.trials_per_batch=4",),
-    "stop_below": (
-        "hydra.sweeper.stop_below=0.003",
-        "hydra.sweeper.n_trials=12",
-        "hydra.sweeper.trials_per_batch=4",
-    ),
     "widen=false": ("hydra.sweeper.widen=false",),
     "transfer=independent": ("hydra.sweeper.transfer=independent",),
     "pruner=none": ("hydra/sweeper/pruner=none",),
@@ -226,7 +221,7 @@ class Simulator:
         # Between its first and its last moment a sweep writes tables by the clock, which a seed can't decide.
         by_no_clock = mock.patch.object(driver, "_TABLES_SHARE", 1e9)
         silent = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
-        effort = Effort(cfg.n_trials, cfg.n_repeats, cfg.trials_per_batch, cfg.widen, cfg.stop_below)
+        effort = Effort(cfg.n_trials, cfg.n_repeats, cfg.trials_per_batch, cfg.widen)
         method = Method(effort, cfg.sampler, cfg.pruner, cfg.transfer)
         with contextlib.ExitStack() as stack:
             stack.callback(self._count_workers, workers)

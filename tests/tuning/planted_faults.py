@@ -79,15 +79,6 @@ def _another_setting() -> AbstractContextManager[Any]:
     return _seeds_shifted_by(lambda cell: len(cell._ledger.trials(cell.cell)))
 
 
-def _stops_within_a_round() -> AbstractContextManager[Any]:
-    left = next_settings.trials_left
-
-    def trials_left(cell: Any, trials: Any, effort: Any) -> int:
-        return left(cell, trials, replace(effort, trials_per_batch=1))
-
-    return mock.patch.object(next_settings, "trials_left", trials_left)
-
-
 def _pruner_sees(up_to: Callable[[int], int]) -> AbstractContextManager[Any]:
     """The pruner sees trials below an index that follows from the trial's own, instead of those of earlier rounds."""
     judge = CellState._pruning
@@ -159,8 +150,7 @@ def _tables_of_this_sweep() -> Iterator[None]:
 
 
 def _waits_for_nobody() -> AbstractContextManager[Any]:
-    queue = driver.Queue
-    return mock.patch.object(driver, "Queue", lambda cells, _, n: queue(cells, {name: [] for name in cells}, n))
+    return mock.patch.object(driver.Driver, "_is_ready", return_value=True)
 
 
 def _round_learns_from_itself() -> AbstractContextManager[Any]:
@@ -217,7 +207,6 @@ PLANTED = {
     "the pruner sees trials of the same round": Planted(lambda: _pruner_sees(lambda index: index), "pruner=median"),
     "the pruner sees trials of later rounds": Planted(lambda: _pruner_sees(lambda _: 10**6), "pruner=median"),
     "reports are not read back": Planted(_reports_lost, "pruner=median"),
-    "stop_below is judged within a round": Planted(_stops_within_a_round, "stop_below"),
     "a range is widened again": Planted(_widened_again),
     "repeats have other seeds": Planted(_later_seeds),
     "a cell waits for no neighbour": Planted(_waits_for_nobody),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.sweep.ledger import Ledger
 
 

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 
 from mnist_scaling import cli
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.cell import partitioning
 
 from .helpers import make_cells
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, PRUNED
+from mnist_scaling.study.columns import COMPLETE
 from mnist_scaling.tuning.cell import certificate
-from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
+from mnist_scaling.tuning.cell.trial import Trial
 
 SPACE = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1)}
 
@@ -44,12 +44,6 @@ def test_too_few_trials_say_nothing(known: list[float], beaten: int) -> None:
 
 def test_equal_losses_promise_nothing() -> None:
     assert certificate.expected_gain([0.1] * 10) == pytest.approx(0, abs=1e-12)
-
-
-def test_which_trials_count() -> None:
-    outcomes = ((COMPLETE, 0.5), (PRUNED, 0.4), (FAILED, None), (DIVERGED, DIVERGED_VALUE))
-    trials = [Trial(i, {}, {}, state=state, value=value) for i, (state, value) in enumerate(outcomes)]
-    assert certificate.losses(trials) == ([0.5], 3)
 
 
 def test_noise_is_averaged_by_degrees_of_freedom() -> None:

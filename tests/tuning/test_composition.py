@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from mnist_scaling import cli, config
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.tuning.grid import composition, partitioning
+from mnist_scaling.tuning.cell import composition, partitioning
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ import pytest
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import records
+from mnist_scaling.study.columns import DIVERGED, NEIGHBOURS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import DIVERGED, NEIGHBOURS
 from mnist_scaling.tuning.optuna_mirror import Mirror
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers.job import Job
@@ -294,30 +294,6 @@ def test_a_range_is_widened_once_and_halfway(tmp_path: Path) -> None:
     assert cells["widened"].tolist() == ["lr"]
     assert cells["n_trials"].tolist() == [16]
     assert cells["val_loss"][0] == trials["val_loss"].min()
-
-
-def test_a_cell_stops_when_more_trials_promise_too_little(tmp_path: Path) -> None:
-    Study(tmp_path, InProcess(), "model.width=8", n_trials=60, stop_below=0.05).run()
-    _, cells = tables(tmp_path)
-    assert 30 <= cells["n_trials"][0] < 60
-    assert cells["expected_gain"][0] < 0.05
-    again = InProcess()
-    Study(tmp_path, again, "model.width=8", n_trials=60, stop_below=0.05).run()
-    assert again.batches == []
-
-
-def test_a_cell_stops_at_the_end_of_a_round_only(tmp_path: Path) -> None:
-    """In the middle of one the expected gain depends on which of its trials was faster, or was killed."""
-    kwargs = {"n_trials": 60, "n_repeats": 0, "batch": 4, "stop_below": 0.05}
-    Study(tmp_path, InProcess(), "model.width=8", **kwargs).run()  # type: ignore[arg-type]
-    (n,) = tables(tmp_path)[1]["n_trials"]
-    assert n < 60
-    assert n % 4 == 0
-    # One trial of the last round is lost: the round is filled, although the others would be enough to stop.
-    (tmp_path / f"all/trial-{n - 1:03d}/result.json").unlink()
-    again = InProcess()
-    Study(tmp_path, again, "model.width=8", **kwargs).run()  # type: ignore[arg-type]
-    assert again.batches == [[f"all/trial-{n - 1:03d}"]]
 
 
 def test_a_cell_is_certified(tmp_path: Path) -> None:

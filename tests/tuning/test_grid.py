@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import column_of
-from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.cell import partitioning
 
 from .helpers import make_cells
 

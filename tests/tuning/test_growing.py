@@ -15,12 +15,12 @@ from mnist_scaling import cli, train
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
+from mnist_scaling.study.columns import INDEPENDENT
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.vocabulary import INDEPENDENT
+from mnist_scaling.tuning.cell import partitioning, search_space
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import Trial, best
-from mnist_scaling.tuning.grid import partitioning, search_space
 from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.driver import Driver
 from mnist_scaling.tuning.sweep.next_jobs import Method

@@ -17,7 +17,7 @@ import pytest
 
 from mnist_scaling.config import from_values
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.task import Report, Values
 from mnist_scaling.tuning.workers import faults, local
 from mnist_scaling.tuning.workers.job import Job, Outcome

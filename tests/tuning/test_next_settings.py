@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, PRUNED, SAMPLER, TRANSFER
+from mnist_scaling.study.columns import COMPLETE, CONTROL, PRUNED, SAMPLER, TRANSFER
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort, next_trials
 from mnist_scaling.tuning.cell.trial import Trial
-from mnist_scaling.tuning.grid.composition import Cell
 
 from . import helpers
 from .helpers import make_cells

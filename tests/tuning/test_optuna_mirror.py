@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from optuna_dashboard import get_note
 
-from mnist_scaling.study.vocabulary import NEIGHBOURS
+from mnist_scaling.study.columns import NEIGHBOURS
 from mnist_scaling.tuning.optuna_mirror import GRID, Mirror, without_password
 
 from .helpers import InProcess, Study

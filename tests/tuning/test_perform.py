@@ -23,9 +23,9 @@ from mnist_scaling.config import DataConfig, RunConfig, from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import DataFacts
 from mnist_scaling.study import files, layout
+from mnist_scaling.study.columns import CONTROL, FAILED, NOTES, PRUNED, RANGES, SAMPLER
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, PRUNED, RANGES, SAMPLER
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.task import Report, Values
 from mnist_scaling.tuning.workers import faults, perform
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel, Pruning

@@ -1,70 +1,39 @@
-"""The order in which cells get the next free worker, beside a look at every cell of the grid."""
+"""The order in which cells get the next free worker."""
 
 from __future__ import annotations
 
 import importlib
-import random
 from math import ceil
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from mnist_scaling.study.vocabulary import NEIGHBOURS, TRANSFER_RULES
-from mnist_scaling.tuning.cell import transfer
+from mnist_scaling.study.columns import NEIGHBOURS, TRANSFER_RULES
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.sweep import forecast
-from mnist_scaling.tuning.sweep.next_jobs import Queue
 
-from .helpers import make_cells
+from .helpers import InProcess, Study, make_cells
 
 pytestmark = pytest.mark.slow
 
 GRID = ("model.width=4,8,16,32", "data.fraction=1,0.5,0.25")
 
 
-def some_cells() -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """Cells of a grid as the queue sees them, and their parents."""
-    given = make_cells(*GRID)
-    cells: dict[str, Any] = {cell.name: SimpleNamespace(cell=cell, tuned=False) for cell in given}
-    found = transfer.parents(given, NEIGHBOURS)
-    return cells, {name: [cells[parent.name] for parent in found[name]] for name in cells}
+def test_the_longest_chain_of_waiting_cells_comes_first(tmp_path: Path) -> None:
+    driver = Study(tmp_path, InProcess(), *GRID, rule=NEIGHBOURS).driver
+    waits = {name: [parent.cell.name for parent in parents] for name, parents in driver.parents.items()}
 
+    def longest(name: str) -> float:
+        """The cost of a cell, and of the costliest of those that wait for it."""
+        children = [other for other, parents in waits.items() if name in parents]
+        return driver.cells[name].cell.cost + max(map(longest, children), default=0.0)
 
-def longest(name: str, cells: dict[str, Any], parents: dict[str, list[Any]]) -> float:
-    """The cost of a cell, and of the costliest of those that wait for it."""
-    children = [other for other, waits in parents.items() if cells[name] in waits]
-    return cells[name].cell.cost + max((longest(other, cells, parents) for other in children), default=0.0)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_cells_come_when_their_parents_are_tuned_and_the_longest_chain_comes_first(seed: int) -> None:
-    rng = random.Random(seed)
-    cells, parents = some_cells()
-    queue, place = Queue(cells, parents, 3), {name: n for n, name in enumerate(cells)}
-    repeated: set[str] = set()
-    while not all(cell.tuned for cell in cells.values()):
-        names = [cell.cell.name for cell in queue.tuning()]
-        free = [n for n in cells if not cells[n].tuned and all(parent.tuned for parent in parents[n])]
-        assert names == sorted(free, key=lambda n: (-longest(n, cells, parents), place[n]))
-        tuned = [name for name in cells if cells[name].tuned and name not in repeated]
-        listed = [cell.cell.name for cell in queue.repeating()]
-        assert listed == sorted(tuned, key=lambda n: (-cells[n].cell.cost, place[n]))
-        for name in rng.sample(listed, len(listed) // 2):
-            queue.repeated(cells[name])
-            repeated.add(name)
-        for name in rng.sample(names, rng.randint(1, len(names))):
-            cells[name].tuned = True
-
-
-def test_a_cell_that_becomes_tuned_at_its_turn_makes_room_at_once() -> None:
-    cells, parents = some_cells()
-    queue, seen = Queue(cells, parents, 3), []
-    for cell in queue.tuning():  # as when a job that is handed over turns out to be done
-        cell.tuned = True
-        seen.append(cell.cell.name)
-    assert sorted(seen) == sorted(cells)
+    names = [state.cell.name for state in driver._by_chain]
+    assert names == sorted(driver.cells, key=lambda name: -longest(name))
+    ready = [state.cell.name for state in driver.cells.values() if driver._is_ready(state)]
+    assert ready == [name for name, parents in waits.items() if not parents]
+    costs = [state.cell.cost for state in driver._by_cost]
+    assert costs == sorted(costs, reverse=True)
 
 
 def test_the_longest_chain_goes_through_the_costly_neighbours() -> None:

@@ -13,7 +13,7 @@ from optuna.distributions import (
 )
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.grid import search_space
+from mnist_scaling.tuning.cell import search_space
 
 LOG = FloatDistribution(1e-4, 1e-1, log=True)
 

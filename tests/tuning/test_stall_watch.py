@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from mnist_scaling.tuning.sweep.progress import LEAST_SECONDS, StallWatch
+from mnist_scaling.tuning.sweep.announcement import LEAST_SECONDS, StallWatch
 
 
 class Clock:
@@ -34,14 +34,14 @@ def test_a_hanging_run_is_named_at_growing_intervals() -> None:
     )
 
 
-def test_runs_that_end_break_the_silence_and_long_ones_make_it_longer() -> None:
+def test_runs_that_end_break_the_silence() -> None:
     clock = Clock()
     silence = StallWatch(clock)
     silence.started("a")
     silence.started("b")
     clock.now = 100
     silence.ended("a")
-    assert list(words(silence, clock, 400)) == [400.0]  # three times the longest run after the last one's end
+    assert list(words(silence, clock, 300)) == [100 + LEAST_SECONDS, 100 + 2 * LEAST_SECONDS]
     silence.ended("b")
     assert words(silence, clock, 5000) == {}  # nothing is waited for
     silence.started("c")

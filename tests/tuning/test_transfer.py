@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mnist_scaling.study.columns import COMPLETE, DIVERGED, FAILED, INDEPENDENT, NEIGHBOURS, PRUNED
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, INDEPENDENT, NEIGHBOURS, PRUNED
-from mnist_scaling.tuning.cell import transfer
+from mnist_scaling.tuning.cell import trial
 from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
+from mnist_scaling.tuning.sweep import next_jobs
 from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import InProcess, Study, make_cells
@@ -25,7 +26,7 @@ def setting(lr: float) -> dict[str, float]:
 
 
 def test_a_cell_waits_for_the_next_cheaper_one_along_each_axis() -> None:
-    found = transfer.parents(make_cells(*GRID), NEIGHBOURS)
+    found = next_jobs.parents(make_cells(*GRID), NEIGHBOURS)
     names = {name: [cell.name for cell in cells] for name, cells in found.items()}
     assert names["width=4 data_fraction=0.5"] == []
     assert names["width=16 data_fraction=0.5"] == ["width=8 data_fraction=0.5"]
@@ -33,14 +34,14 @@ def test_a_cell_waits_for_the_next_cheaper_one_along_each_axis() -> None:
 
 
 def test_words_are_no_order_to_wait_in() -> None:
-    found = transfer.parents(make_cells("optim=adam,sgd", "data.fraction=1,0.5"), NEIGHBOURS)
+    found = next_jobs.parents(make_cells("optim=adam,sgd", "data.fraction=1,0.5"), NEIGHBOURS)
     names = {name: [cell.name for cell in cells] for name, cells in found.items()}
     assert sorted(map(len, names.values())) == [0, 0, 1, 1]
     assert all(name.split()[1] == parents[0].split()[1] for name, parents in names.items() if parents)
 
 
 def test_independent_cells_wait_for_nobody() -> None:
-    assert not any(transfer.parents(make_cells(*GRID), INDEPENDENT).values())
+    assert not any(next_jobs.parents(make_cells(*GRID), INDEPENDENT).values())
 
 
 def selecting(params: dict[str, float]) -> list[Trial]:
@@ -49,14 +50,14 @@ def selecting(params: dict[str, float]) -> list[Trial]:
 
 def test_a_setting_is_carried_as_it_is() -> None:
     (eight,) = make_cells("model.width=8")
-    assert transfer.settings(eight, [selecting(setting(1e-2))]) == [setting(1e-2)]
+    assert trial.carried_settings(eight, [selecting(setting(1e-2))]) == [setting(1e-2)]
 
 
 def test_twins_are_left_out_and_other_spaces_not_carried() -> None:
     (eight,) = make_cells("model.width=8")
-    assert len(transfer.settings(eight, [selecting(setting(1e-2)), selecting(setting(1e-2))])) == 1
-    assert transfer.settings(eight, [selecting({"optim.lr": 1e-2})]) == []
-    assert transfer.settings(eight, [[]]) == []
+    assert len(trial.carried_settings(eight, [selecting(setting(1e-2)), selecting(setting(1e-2))])) == 1
+    assert trial.carried_settings(eight, [selecting({"optim.lr": 1e-2})]) == []
+    assert trial.carried_settings(eight, [[]]) == []
 
 
 def test_a_neighbours_trials_are_shifted_to_where_the_carried_setting_lies() -> None:
@@ -65,10 +66,10 @@ def test_a_neighbours_trials_are_shifted_to_where_the_carried_setting_lies() -> 
     outcomes.append((5e-3, FAILED, None))
     theirs = [Trial(i, setting(lr), eight.space, "", *of) for i, (lr, *of) in enumerate(outcomes)]
     own = [Trial(0, setting(1e-2), eight.space, state=COMPLETE, value=0.1)]
-    shifted = transfer.shifted_trials(eight.space, own, theirs)
+    shifted = trial.shifted_trials(eight.space, own, theirs)
     assert [t.value for t in shifted] == pytest.approx([0.1, 0.15, None, 50.0])
     assert [t.params["optim.lr"] for t in shifted] == pytest.approx([1e-2, 2e-2, 4e-2, 1e-3])
-    assert transfer.shifted_trials(eight.space, [], theirs) == []
+    assert trial.shifted_trials(eight.space, [], theirs) == []
 
 
 def trials(folder: Path) -> pd.DataFrame:
@@ -121,7 +122,7 @@ def test_an_interrupted_study_with_transfer_ends_at_the_same_numbers(tmp_path: P
 
 
 def test_seeds_do_not_learn_from_each_other() -> None:
-    found = transfer.parents(make_cells("seed=0,1", "data.fraction=1,0.5"), NEIGHBOURS)
+    found = next_jobs.parents(make_cells("seed=0,1", "data.fraction=1,0.5"), NEIGHBOURS)
     waits = {name: [parent.name for parent in parents] for name, parents in found.items()}
     assert waits["seed=1 data_fraction=1"] == ["seed=1 data_fraction=0.5"]
     assert waits["seed=1 data_fraction=0.5"] == []

@@ -9,9 +9,17 @@ from math import floor, isfinite
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.columns import ALWAYS, CELL_COLUMNS, RESULT_COLUMNS, TRIAL_COLUMNS
+from mnist_scaling.study.columns import (
+    ALWAYS,
+    CELL_COLUMNS,
+    COMPLETE,
+    DIVERGED,
+    DIVERGED_VALUE,
+    PRUNED,
+    RESULT_COLUMNS,
+    TRIAL_COLUMNS,
+)
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, DIVERGED_VALUE, PRUNED
 from mnist_scaling.tuning.task import Report
 
 _REPORTS = 4

@@ -111,7 +111,7 @@ class PythonStudy:
 
 def _middle(key: str, spec: str) -> Any:
     """The middle of a range, in logs where that is how it is searched; the first of several choices."""
-    from mnist_scaling.tuning.grid import search_space
+    from mnist_scaling.tuning.cell import search_space
 
     found: Any = search_space.distributions({key: spec}, {key: 1.0})[key]
     if hasattr(found, "choices"):

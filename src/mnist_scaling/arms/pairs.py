@@ -16,7 +16,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.diagnostics.of_cells import input_suspect, unit_suspect
-from mnist_scaling.study import identity, missing, provenance
+from mnist_scaling.study import identity, missing
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
 from mnist_scaling.study.tables.fitted_rows import ArmRows as Rows
@@ -110,7 +110,7 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
 
 def _data(source: Source, rows: Rows) -> tuple[str, ...]:
     """The data sets of an arm: those of its study, or the one that it names itself."""
-    facts = (source.study or {}).get(provenance.DATA, [])
+    facts = (source.study or {}).get(identity.DATA, [])
     own = rows.axes.get("data")
     mine = [f for f in facts if own in (None, f.get("name"))]
     return tuple(sorted(f"{f.get('name')} {f.get('sha256') or ''}".strip() for f in mine))

@@ -22,7 +22,7 @@ from mnist_scaling.fitting.rows import Table
 from mnist_scaling.settings.optimal_settings import TunedKey
 from mnist_scaling.settings.tuning_change import TunedCells
 from mnist_scaling.settings.vertices import CellTrials
-from mnist_scaling.study import provenance
+from mnist_scaling.study import identity
 from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, WARNING
@@ -124,7 +124,7 @@ def read(config: FitConfig) -> Source:
 
 def _classes(study: Mapping[str, Any]) -> int | None:
     """Number of classes that a study states; None where its data sets differ in it."""
-    return provenance.classes(study) if provenance.DATA in study else OLD_CLASSES
+    return identity.classes(study) if identity.DATA in study else OLD_CLASSES
 
 
 def _other_counts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -175,7 +175,7 @@ def short_of_data(source: Source, arm: ArmRows, losses: Sequence[Mapping[str, An
 
     A data set holds its training examples times the most passes that a cell of the study makes over its own.
     """
-    held = {facts.get("n_train") for facts in (source.study or {}).get(provenance.DATA, [])}
+    held = {facts.get("n_train") for facts in (source.study or {}).get(identity.DATA, [])}
     if len(held) != 1 or None in held or source.rows.names.get("D") != "n_seen" or "epochs" not in arm.frame:
         return ""
     examples, passes = held.pop(), float(arm.frame["epochs"].max())

@@ -10,7 +10,7 @@ from typing import Any
 
 from mnist_scaling.config.family import ModelConfig
 from mnist_scaling.errors import holds, one_of, require
-from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
+from mnist_scaling.study.columns import OFF_DISTRIBUTION
 
 ARRAYS = "arrays"
 """Value of `data.name` for a file of one's own."""

@@ -15,9 +15,9 @@ from mnist_scaling.fitting.fitted import EXACT, Fitted
 from mnist_scaling.fitting.slices import is_joint
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import flags
+from mnist_scaling.study.columns import NO, YES
 from mnist_scaling.study.layout import CURVES
 from mnist_scaling.study.tables.csv_table import read_study_table
-from mnist_scaling.study.vocabulary import NO, YES
 
 PASS, INFO, WARNING, FAIL, NOT_APPLICABLE = "PASS", "INFO", "WARNING", "FAIL", "N/A"
 """Statuses of a card."""

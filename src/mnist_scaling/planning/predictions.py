@@ -28,7 +28,7 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
 from mnist_scaling.planning.new_cell import Expected, NewCell, matching
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.study import provenance, records
+from mnist_scaling.study import identity, records
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import INFO
@@ -116,8 +116,8 @@ def _row(of: Studied, cell: NewCell, expected: Expected, where: str | None) -> d
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
         "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != INFO)),
         "D_column": of.source.rows.names["D"] or "",
-        "loss_column": of.loss, "where": where or "", "code": provenance.commit() or "",
-        "version": provenance.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
+        "loss_column": of.loss, "where": where or "", "code": identity.commit() or "",
+        "version": identity.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
     }  # fmt: skip
     for key, found in expected.settings.items():
         fields |= {key: found} if isinstance(found, str) else _ends(found, key, f"{key}_")

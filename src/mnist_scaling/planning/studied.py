@@ -25,9 +25,8 @@ from mnist_scaling.fitting.headline import Model
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.noise import seed_noise
 from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.identity import IDENTITY
+from mnist_scaling.study.identity import COMMAND, IDENTITY
 from mnist_scaling.study.layout import cell_parts
-from mnist_scaling.study.provenance import COMMAND
 from mnist_scaling.study.records import read_cells
 from mnist_scaling.study.tables.fitted_rows import ArmRows, Roles, roles_of
 

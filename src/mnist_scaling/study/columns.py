@@ -1,15 +1,38 @@
-"""Every column of the tables: name, unit, meaning, who fills it, and what readers see instead of its name.
-
-``python -m mnist_scaling.study.columns`` prints the columns of docs/report.md.
-"""
+"""Every column of the tables: name, unit, meaning, who fills it, its label for readers; and values that are words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 
 from mnist_scaling.study.result import EXAMPLES, FLOPS, NATS, SHARE, TrainResult
-from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
+
+COMPLETE, PRUNED, DIVERGED, FAILED = "COMPLETE", "PRUNED", "DIVERGED", "FAILED"
+STATES = (COMPLETE, PRUNED, DIVERGED, FAILED)
+"""States of a run."""
+
+DIVERGED_VALUE = 100.0
+"""Told to Optuna for a diverged run: worse than any finished one, yet a value, so that the sampler
+learns to stay away. As a failure the trial would be invisible to it. A loss of so much counts as diverged."""
+
+SINGLE, TRIAL, REPEAT = "single", "trial", "repeat"
+"""Stages: a run started by hand, a trial of the tuner, a re-training of a cell's selected setting."""
+
+CONTROL, TRANSFER, SAMPLER = "control", "transfer", "sampler"
+"""Origins of a trial's setting: the config's own values (untuned, the same in every cell), another cell's selected
+setting, or the sampler."""
+
+NOTES, RANGES = "notes", "ranges"
+"""Keys of a trial's record: what sampler and pruner noted on the trial, and the ranges it was asked for in."""
+
+YES, NO, NOTHING_TUNED = "yes", "no", "nothing tuned"
+"""Whether a cell is tuned; the third where every key was fixed or an axis."""
+
+NEIGHBOURS, INDEPENDENT = "neighbours", "independent"
+TRANSFER_RULES = (NEIGHBOURS, INDEPENDENT)
+"""Values of `hydra.sweeper.transfer`."""
+
+OFF_DISTRIBUTION = ("rotated", "shifted", "noisy")
+"""Members of `data.off_distribution`: the ways in which test images are changed for further scores."""
 
 RUN, SWEEP, TABLES, CERTIFICATE = "the run", "the sweep", "the mean over repeats", "the certificate"
 ALL_RUNS = "all runs of the cell"
@@ -224,40 +247,3 @@ def label(column: str) -> str:
     """A column for human eyes: data_fraction -> data fraction, lr -> learning rate."""
     known = {c.name: c.label for c in (*TRIAL_TABLE, *CELL_TABLE) if c.label}
     return known.get(column) or SETTING_LABELS.get(column) or column.replace("_", " ")
-
-
-def markdown() -> str:
-    """The end of docs/report.md: one table of columns for each file."""
-    parts = [
-        "## Columns",
-        "",
-        "Every column that a study's tables have after its swept and its tuned keys. This part is printed by",
-        "`python -m mnist_scaling.study.columns`; a test holds it to the code. A missing number is an empty field.",
-    ]
-    tables: dict[str, Sequence[Column]] = {
-        "trials.csv": TRIAL_TABLE,
-        "cells.csv": CELL_TABLE,
-        "curves.csv": CURVE_TABLE,
-    }
-    for name, columns in tables.items():
-        parts += ["", f"### {name}", "", *_table(columns)]
-    parts += [
-        "",
-        "### Columns of `data.off_distribution`",
-        "",
-        "`trials.csv` and `cells.csv` have these, after all others, where the study asks for them; `cells.csv` has the",
-        "mean over the repeats, and its standard error as `<column>_se`. What is done to the images stands in",
-        "[training.md](training.md#off-distribution-scores).",
-        "",
-        *_table(OFF_DISTRIBUTION_TABLE),
-    ]
-    return "\n".join(parts) + "\n"
-
-
-def _table(columns: Sequence[Column]) -> list[str]:
-    rows = [f"| `{c.name}` | {c.meaning} | {c.unit} | {c.filled_by} |" for c in columns]
-    return ["| column | meaning | unit | filled by |", "|---|---|---|---|", *rows]
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

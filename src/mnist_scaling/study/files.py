@@ -23,14 +23,7 @@ DAMAGED = ".damaged"
 
 
 class DamagedFileError(InputError):
-    """A file that can't be read as what it should be.
-
-    Parameters
-    ----------
-    path : Path
-    reason : str
-        What is wrong with it.
-    """
+    """A file that can't be read as what it should be, and the reason."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
@@ -104,13 +97,7 @@ def is_unbroken(line: bytes) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, or None where there is no file.
-
-    Raises
-    ------
-    DamagedFileError
-        When the file holds anything else.
-    """
+    """The object in a JSON file, or None where there is no file; DamagedFileError where it holds anything else."""
     try:
         text = path.read_bytes()
         content = json.loads(text, parse_constant=_refuse)
@@ -126,14 +113,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def set_aside(error: DamagedFileError, remedy: str) -> None:
-    """Move a damaged file out of the way, beside itself, and say so on stderr.
-
-    Parameters
-    ----------
-    error : DamagedFileError
-    remedy : str
-        What happens in its place, as a part of a sentence.
-    """
+    """Move a damaged file out of the way, beside itself, and say so on stderr, with what happens in its place."""
     kept = error.path.with_name(error.path.name + DAMAGED)
     error.path.replace(kept)
     print(f"Warning: {error.path} is damaged ({error.reason}). It is kept as {kept.name}, {remedy}.", file=sys.stderr)

@@ -1,7 +1,6 @@
 """Every flag: what it means, how grave it is, what to do, and what the data do not show where it is raised.
 
-A flag is a soft problem of a run, a cell, a table or a fit. ``python -m mnist_scaling.study.flags`` prints the table
-of docs/fitting.md.
+A flag is a soft problem of a run, a cell, a table or a fit.
 """
 
 from __future__ import annotations
@@ -238,13 +237,3 @@ def kind(code: str) -> Kind:
     """The kind of a code; a warning without a meaning of its own where someone else's table brings a code."""
     unknown = Kind(code, WARNING, "", "Look at these cells, or leave them out and compare with sensitivity=true.")
     return _BY_CODE.get(code, unknown)
-
-
-def markdown() -> str:
-    """The table of docs/fitting.md."""
-    head = ["| code | severity | raised when | remedy |", "|---|---|---|---|"]
-    return "\n".join([*head, *(f"| {k.code} | {k.severity} | {k.seen_when} | {k.remedy} |" for k in KINDS)]) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

@@ -1,4 +1,4 @@
-"""Which runs belong to one study: the settings that all of its cells share, compared before anything is trained.
+"""What study.json says: which runs belong to one study, compared before anything is trained, and how it was made.
 
 The identity of a sweep is what differs from the defaults of the configuration, less its axes, its tuned keys and the
 keys that change no result. So a new field of the configuration, at its default, leaves every older study resumable,
@@ -10,9 +10,15 @@ cells may be added.
 
 from __future__ import annotations
 
+import functools
 import json
+import platform
+import shlex
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -31,6 +37,15 @@ IDENTITY = "identity"
 
 CAP = "regime.max_epochs"
 """Config key of the cap on a run's length. Raised, it changes no run that had ended before it: others are taken on."""
+
+
+PACKAGES = (
+    "mnist-scaling", "torch", "numpy", "scipy", "pandas", "hydra-core", "omegaconf", "optuna", "hydra-optuna-sweeper",
+)  # fmt: skip
+"""Packages whose version can change a result."""
+
+COMMAND, VERSIONS, COMMIT, STARTED, DATA = "command", "versions", "commit", "started", "data"
+"""Keys of study.json; the last holds what is known of each data set, such as its number of classes."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +67,15 @@ class Identity:
 
 
 def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[str, Any]:
-    """The keys of a run's configuration that are not at their default.
-
-    Parameters
-    ----------
-    values, defaults : mapping
-        Dotted config key to value.
-    left_out : iterable of str
-        Keys that don't count: the tuned ones, and those that change no result.
-    """
+    """The keys of a run's configuration that are not at their default, without those that don't count."""
     skipped = {*left_out}
     kept = {k: v for k, v in values.items() if k not in skipped}
     return {key: value for key, value in kept.items() if key not in defaults or defaults[key] != value}
 
 
 def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, Any]]]) -> Identity:
-    """The identity of a sweep from its cells.
+    """The identity of a sweep from what `settings` returns for each cell, its ranges, and its swept keys with values.
 
-    Parameters
-    ----------
-    cells : sequence of (settings, ranges, keys)
-        For each cell what `settings` returns, the ranges of its tuned keys, and its swept config keys with values.
-
-    Notes
-    -----
     A key that has different values in different cells belongs to the axis that makes the difference:
     ``regime=single_epoch,early_stopping`` also moves ``optim.schedule``.
     """
@@ -115,15 +115,6 @@ def differences(
     """Each key in which two sets of settings differ, in words; a key that one lacks is at its default there.
 
     A range that has grown is no difference: what was tried in the older one lies in the new one. Nor is a raised `CAP`.
-
-    Parameters
-    ----------
-    known, wanted : mapping
-        Settings of the study, and of the sweep that wants to join it.
-    defaults : mapping
-        Dotted config key to default.
-    left_out : iterable of str
-        Keys that may differ.
     """
     skipped = {*left_out}
     said = []
@@ -173,23 +164,10 @@ def range_in_words(value: Any) -> str:
 
 
 def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet_known: Iterable[str] = ()) -> Identity:
-    """Compare a sweep with the study that it wants to join; the identity to write into study.json.
+    """Compare a sweep with the study in a folder that it wants to join; the identity to write into study.json.
 
-    Parameters
-    ----------
-    folder : Path
-        The study's.
-    identity : Identity
-        The sweep's.
-    defaults : mapping
-        Dotted config key to default.
-    not_yet_known : iterable of str
-        Keys that are not compared, because the sweep has not looked at the files yet.
-
-    Raises
-    ------
-    InputError
-        When they differ in a key that is no axis of either, or when another version or program made the study.
+    `not_yet_known` are keys that are not compared, because the sweep has not looked at the files yet. InputError names
+    the keys that differ and are no axis of either, or another version or program that made the study.
     """
     study = files.read_json(folder / layout.STUDY)
     if study is None:
@@ -227,3 +205,63 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
     common = {k: identity.settings.get(k, v) for k, v in record["settings"].items() if k not in varying}
     ranges = {k: identity.ranges.get(k, v) for k, v in record["ranges"].items() if k not in varying}
     return Identity(common, ranges, varying, groups | dict(identity.groups), identity.program, identity.method)
+
+
+def collect(overrides: Sequence[str], command: Sequence[str]) -> dict[str, Any]:
+    """The command as a shell takes it, the versions and the commit it ran with, and when it was last started."""
+    return {
+        COMMAND: shlex.join([*command, "-m", *overrides]),
+        **code(),
+        STARTED: datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def classes(study: Mapping[str, Any]) -> int | None:
+    """Number of classes of a study's data, from its study.json; None where it has none, or data sets that differ."""
+    found = {facts["classes"] for facts in study.get(DATA, []) if "classes" in facts}
+    return found.pop() if len(found) == 1 else None
+
+
+@functools.cache
+def code() -> Mapping[str, Any]:
+    """Versions and commit, as this process has them: what a run's record keeps of the program that made it."""
+    return {VERSIONS: versions(), COMMIT: commit()}
+
+
+def made_by(record: Mapping[str, Any]) -> str:
+    """The code that made a record, in words; empty where the record does not tell."""
+    if VERSIONS not in record:
+        return ""
+    found = record[VERSIONS]
+    mine = f"commit {record[COMMIT]}" if record.get(COMMIT) else f"mnist-scaling {found.get('mnist-scaling')}"
+    return f"{mine} with torch {found.get('torch')}"
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each of `PACKAGES` that is installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a checkout that was never installed
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The checkout's commit, with a + where files differ from it; None outside a checkout of this project."""
+    folder = Path(__file__).resolve().parents[3]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

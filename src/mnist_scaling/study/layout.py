@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.vocabulary import REPEAT, TRIAL
+from mnist_scaling.study.columns import REPEAT, TRIAL
 
 MULTIRUN = "multirun"
 """Folder of all studies, in the directory that a command is started from."""

@@ -11,24 +11,18 @@ from typing import Any
 import pandas as pd
 
 from mnist_scaling.errors import InputError, printable
-from mnist_scaling.study import files, layout, provenance, records
+from mnist_scaling.study import files, identity, layout, records
+from mnist_scaling.study.columns import REPEAT
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.records import StudyRecords
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import REPEAT
 
 MISPLACED = "{place} holds a copy of the cell {own}: its runs are left out; move it out of the study."
 """A folder that a person has put into a study."""
 
 
 def complaints(folder: Path) -> list[str]:
-    """All that is damaged or missing in a study; a sentence each, none for a sound one.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>. Nothing in it is changed: its next sweep is what mends it.
-    """
+    """All that is damaged or missing in a study, a sentence each; its next sweep mends it."""
     found, said = records.read_study(folder), []
     try:
         said = _edited(folder, records.read_description(folder), found)
@@ -61,15 +55,9 @@ def _edited(folder: Path, study: Mapping[str, Any] | None, found: StudyRecords) 
 
 
 def mixed_code(folder: Path) -> str:
-    """That a study's runs were made by different code, as a sentence with the runs of each; empty for one code.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    """
+    """That a study's runs were made by different code, as a sentence with the runs of each; empty for one code."""
     records_of = records.read_study(folder).records.values()
-    codes = Counter(code for record in records_of if (code := provenance.made_by(record)))
+    codes = Counter(code for record in records_of if (code := identity.made_by(record)))
     counts = ", ".join(f"{code} ({n} run{'s' * (n != 1)})" for code, n in codes.most_common())
     return f"The runs were made by different code: {counts}. Their losses may not compare." if len(codes) > 1 else ""
 
@@ -104,18 +92,8 @@ def unfinished(
 ) -> str:
     """That a study is unfinished, as a sentence with the number of finished cells; empty when it is finished.
 
-    A cell is finished when it has a loss, or when it can't have one: all of its trials, or its repeats, were lost.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    cells, trials : pandas.DataFrame
-        cells.csv and trials.csv; a cell that has not begun has no row.
-    study : mapping
-        study.json.
-    loss : str
-        The column of cells.csv that only repeats fill.
+    A cell is finished when it has a loss, which only repeats fill, or when it can't have one: all of its trials, or its
+    repeats, were lost. A cell that has not begun has no row in cells.csv.
     """
     grid = [axis for axis in study.get("grid", study.get("axes", ())) if axis in cells]
     loss = loss if loss in cells else "repeat_val_loss"  # of a program without a test loss

@@ -21,10 +21,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.study import columns, files, layout, provenance
-from mnist_scaling.study.columns import BRANCH, PER_MODEL, RESULT_COLUMNS, RUN_SEED, column_of
+from mnist_scaling.study import columns, files, identity, layout
+from mnist_scaling.study.columns import BRANCH, COMPLETE, PER_MODEL, RESULT_COLUMNS, RUN_SEED, STATES, column_of
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import COMPLETE, STATES
 
 MORE = "further"
 """In a row, no column: the names of the further columns that its program has measured."""
@@ -59,21 +58,11 @@ def make_record(
 ) -> dict[str, Any]:
     """The record of a run, with the code that this process has; a job adds its number and how a setting was chosen.
 
-    Parameters
-    ----------
-    stage, state : str
-    seed : int
-    config : mapping
-        Dotted config key to value.
-    result : mapping, optional
-        What was measured.
-    seconds : float, optional
-    error : str, optional
-        What ended a run that has no result.
+    `config` has dotted keys, `result` what was measured, `error` what ended a run that has no result.
     """
     return {
         "stage": stage, "number": 0, "seed": seed, "origin": None, "state": state, "seconds": seconds, "error": error,
-        "config": dict(config), "result": result, **provenance.code(),
+        "config": dict(config), "result": result, **identity.code(),
     }  # fmt: skip
 
 
@@ -94,15 +83,7 @@ class StudyRecords:
 
 
 def read_study(folder: Path, known: Mapping[Path, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}) -> StudyRecords:
-    """Every record below a study's folder.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    known : mapping
-        Folders of cells to their axes and tuned keys (see `row`), for cells that need no cell.json to be read.
-    """
+    """Every record below a study's folder. Cells that are `known`, by their axes and tuned keys, need no cell.json."""
     found = StudyRecords()
     for place in cell_folders(folder):
         cell = None
@@ -161,35 +142,17 @@ def _belongs(folder: Path, place: Path, cell: Mapping[str, Any]) -> str:
 
 
 def read_cell(folder: Path) -> dict[str, Any] | None:
-    """The cell.json in a cell's folder; None where there is none.
-
-    Raises
-    ------
-    DamagedFileError
-        When it can't be read, or lacks what later stages need.
-    """
+    """The cell.json in a cell's folder, None where there is none; DamagedFileError where it lacks anything."""
     return _checked(folder / layout.CELL, _CELL)
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
-    """The study.json in a study's folder; None where there is none.
-
-    Raises
-    ------
-    DamagedFileError
-        When it can't be read, or lacks what later stages need.
-    """
+    """The study.json in a study's folder, None where there is none; DamagedFileError where it lacks anything."""
     return _checked(folder / layout.STUDY, _STUDY)
 
 
 def known_axes(folder: Path) -> list[str] | None:
-    """The axes' columns of the study in a folder: of study.json or, where that is gone, of a cell; None for a new one.
-
-    Raises
-    ------
-    DamagedFileError
-        When study.json is damaged.
-    """
+    """The axes' columns of a study: of study.json or, where that is gone, of a cell; None for a new one."""
     description = read_description(folder)
     if description is not None:
         return list(description.get("grid", description["axes"]))
@@ -197,13 +160,7 @@ def known_axes(folder: Path) -> list[str] | None:
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """The result.json in a run's folder; None where there is none.
-
-    Raises
-    ------
-    DamagedFileError
-        When it can't be read, lacks what later stages need, or is of another run.
-    """
+    """The result.json in a run's folder, None where there is none; DamagedFileError where it is of another run."""
     path = folder / layout.RESULT
     record = _checked(path, _RUN)
     if record is None:
@@ -238,17 +195,7 @@ def _check(path: Path, content: Mapping[str, Any], kinds: Mapping[str, tuple[typ
 
 
 def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of trials.csv from a record; `branch_rows` makes several of it where the run has branches.
-
-    Parameters
-    ----------
-    record : mapping
-        Content of a result.json.
-    axes : mapping
-        The cell's columns and values.
-    tuned : mapping
-        Tuned config keys (values are not used).
-    """
+    """A row of trials.csv from a record, the cell's axes and its tuned keys; `branch_rows` makes several of some."""
     settings = {column_of(key): record["config"][key] for key in tuned}
     head = {key: record[key] for key in ("stage", "number", "seed", "origin", "state", "seconds", "error")}
     if "seed" in axes:
@@ -272,11 +219,6 @@ def branch_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     A finished branch counts, whatever happened to the run afterwards. An unfinished branch has the run's state and
     empty losses, and the first unfinished one is charged what the run spent on it. Wall time is shared out in
     proportion to FLOPs.
-
-    Parameters
-    ----------
-    row : mapping
-        `row` of a run.
     """
     if not row.get(WANTED):
         return [dict(row)]

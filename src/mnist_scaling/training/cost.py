@@ -10,7 +10,7 @@ import torch
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study.columns import TRIAL
 from mnist_scaling.training import engine, optimizers, regimes
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.model_size import measure

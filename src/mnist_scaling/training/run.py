@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import BRANCH
-from mnist_scaling.study.vocabulary import DIVERGED, PRUNED
+from mnist_scaling.study.columns import BRANCH, DIVERGED, PRUNED
 from mnist_scaling.training import scoring, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.data.distortions import Augmenter

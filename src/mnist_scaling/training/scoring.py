@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import columns
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study.columns import TRIAL
 from mnist_scaling.training import engine
 from mnist_scaling.training.data import distortions, splits
 from mnist_scaling.training.model_size import Size

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files
+from mnist_scaling.study.columns import TRIAL
 from mnist_scaling.study.layout import WEIGHTS
-from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import models, seeding
 from mnist_scaling.training.data import splits
 

@@ -3,10 +3,11 @@
 A study is a function of its records (result.json, one per run), so a killed sweep goes on with the same settings.
 
 Where a trial's setting is chosen
-    ``sweeper`` has the cells composed (``grid``), and ``sweep/driver`` asks the cell whose turn it is
+    ``sweeper`` has the cells composed (``cell/composition``), and ``sweep/driver`` asks the cell whose turn it is
     (``sweep/next_jobs``). What this cell tries is a pure function of finished records, ``cell/next_settings:
-    next_trials``: first the settings that cheaper neighbours selected (``cell/transfer``), then the config's own, then
-    what Optuna's sampler proposes, seeded by (seed, cell, index). The trial becomes a ``workers/job: Job``.
+    next_trials``: first the settings that cheaper neighbours selected (``cell/trial: carried_settings``), then the
+    config's own, then what Optuna's sampler proposes, seeded by (seed, cell, index). The trial becomes a
+    ``workers/job: Job``.
 
 What happens when a worker dies
     Each place with workers (``workers/local``, ``cluster``, ``rounds``) answers a job by an ``Outcome``, whatever

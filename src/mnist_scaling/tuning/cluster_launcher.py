@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobReturn
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.launcher import LocalLauncher
 
 if TYPE_CHECKING:
@@ -50,19 +48,6 @@ class _ClusterLauncher(LocalLauncher):
     def _client(self) -> ClusterClient:
         raise NotImplementedError
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Refuse a sweeper other than this project's.
-
-        Raises
-        ------
-        InputError
-            Always.
-        """
-        raise InputError(
-            "This launcher must be run by `hydra/sweeper=cells`, but another sweeper calls it: leave `hydra/sweeper` "
-            "out, or take another `hydra/launcher`."
-        )
-
 
 class DaskLauncher(_ClusterLauncher):
     """Workers of Dask."""
@@ -76,7 +61,7 @@ class DaskLauncher(_ClusterLauncher):
         self.cluster = cluster
 
     def _client(self) -> ClusterClient:
-        from mnist_scaling.tuning.workers.dask import Dask
+        from mnist_scaling.tuning.workers.cluster import Dask
 
         cluster = None if self.cluster is None else functools.partial(instantiate, self.cluster)
         return Dask(self.address, self.count(), cluster)
@@ -94,7 +79,7 @@ class RayLauncher(_ClusterLauncher):
         self.init = init
 
     def _client(self) -> ClusterClient:
-        from mnist_scaling.tuning.workers.ray import Ray
+        from mnist_scaling.tuning.workers.cluster import Ray
 
         options: Any = OmegaConf.to_container(OmegaConf.create(self.init or {}), resolve=True)
         return Ray(self.address, self.count(), options)

@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 
 class LocalLauncher(Launcher):
-    """Worker processes on this machine; parameters are documented in conf/hydra/launcher/local.yaml.
-
-    The sweeper of this project takes its `workers` and hands them one job after another; for a sweeper
-    that runs batches it is Hydra's joblib launcher.
-    """
+    """Worker processes on this machine; parameters are documented in conf/hydra/launcher/local.yaml."""
 
     def __init__(self, n_workers: int | None = None) -> None:
         if n_workers is not None and (not isinstance(n_workers, int) or n_workers < 1):
@@ -80,12 +76,11 @@ class LocalLauncher(Launcher):
         return visible_gpus() if str(self.config.get("device", "auto")) in ("auto", "cuda") else []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run a batch for a sweeper other than this project's, by Hydra's joblib launcher."""
-        from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
-
-        launcher = JoblibLauncher(n_jobs=self.n_workers or -1, backend="loky", batch_size=1)
-        launcher.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
-        return launcher.launch(job_overrides, initial_job_idx)
+        """Refuse a sweeper that runs batches: ours takes the `workers`, and hands them one job after another."""
+        raise InputError(
+            "This launcher must be run by `hydra/sweeper=cells`, but another sweeper calls it: leave `hydra/sweeper` "
+            "out, or take another `hydra/launcher`."
+        )
 
 
 def visible_gpus() -> list[str]:

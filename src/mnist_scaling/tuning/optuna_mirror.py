@@ -23,11 +23,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from mnist_scaling.study import files, layout
-from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study.columns import TRIAL, column_of
+from mnist_scaling.tuning.cell import search_space
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.trial import Trial, best, frozen
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
 
 _FILE = re.compile(r"(sqlite(\+pysqlite)?:///|journal:)")
 """URLs of files."""
@@ -45,13 +44,7 @@ _VERSION, _TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 class Mirror:
     """Trials of a study in a storage, one Optuna study for each cell; filled by a thread of its own.
 
-    Parameters
-    ----------
-    url : str or None
-        ``sqlite:///studies.db``, ``postgresql+psycopg://host/db`` or ``journal:///path``; None for `layout.JOURNAL`
-        in `folder`.
-    folder : Path
-        multirun/<name>.
+    The URL is one of a database (``sqlite:///studies.db``), ``journal:///path``, or None for `layout.JOURNAL`.
     """
 
     def __init__(self, url: str | None, folder: Path) -> None:

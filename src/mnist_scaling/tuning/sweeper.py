@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -21,11 +21,10 @@ from mnist_scaling.tuning.launcher import LocalLauncher
 from mnist_scaling.tuning.workers import faults
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.grid.composition import Cell
-    from mnist_scaling.tuning.grid.partitioning import Partition
+    from mnist_scaling.tuning.cell.composition import Cell
+    from mnist_scaling.tuning.cell.partitioning import Partition
     from mnist_scaling.tuning.sweep import forecast
     from mnist_scaling.tuning.sweep.driver import Driver
-    from mnist_scaling.tuning.task import Prepared
     from mnist_scaling.tuning.workers.job import Workers
 
 
@@ -48,7 +47,6 @@ class CellSweeper(Sweeper):
         pruner: DictConfig | None,
         transfer: str,
         widen: bool,
-        stop_below: float | None,
         repeat_control: bool = False,
         dry_run: bool = False,
         **unknown: object,
@@ -61,7 +59,7 @@ class CellSweeper(Sweeper):
                 f"Every key must exist in the configuration, but got `hydra.sweeper.{key}`: see "
                 "conf/hydra/sweeper/cells.yaml for the keys."
             )
-        effort = Effort(n_trials, n_repeats, trials_per_batch, widen, stop_below, repeat_control)
+        effort = Effort(n_trials, n_repeats, trials_per_batch, widen, repeat_control)
         self.method = Method(effort, sampler, pruner, transfer)
         require(isinstance(dry_run, bool), f"`hydra.sweeper.dry_run` must be true or false, but got {dry_run}.")
         most = max_values_per_axis
@@ -91,13 +89,7 @@ class CellSweeper(Sweeper):
         return launcher
 
     def sweep(self, arguments: list[str]) -> None:
-        """Tune every cell of the grid that the overrides span; resume what is there, also after a fault of the machine.
-
-        Raises
-        ------
-        InputError
-            When an override, a config or the study's folder is at fault.
-        """
+        """Tune every cell of the grid that the overrides span; resume what is there, also after a machine's fault."""
         from mnist_scaling.study import layout
 
         def measured() -> int:
@@ -128,9 +120,9 @@ class CellSweeper(Sweeper):
         if self.dry_run:
             cells = self._cells(arguments)
             self._check_launcher(cells)
-            cells, facts = self._prepare(cells)
+            cells, _ = self._prepare(cells)
             study_tables.join(folder, cells, method=self.method.settings)
-            announcement.show_plan(self._planned(folder, arguments, cells, facts), ledger.Ledger(folder, cells))
+            announcement.show_plan(self._planned(folder, arguments, cells), ledger.Ledger(folder, cells))
             return
         with contextlib.ExitStack() as held:
             # The workers of a new study import torch while its cells are composed; one with tables may be finished.
@@ -142,13 +134,11 @@ class CellSweeper(Sweeper):
             driver = self._driver(folder, arguments, cells, facts, held)
             if driver.is_finished():
                 print("Every cell has its trials and repeats: nothing is left to do.")
-                if driver.has_untried_ranges():
-                    print("Ranges have grown: raise hydra.sweeper.n_trials for trials in what is new of them.")
                 driver.finish()
             else:
                 for cell in cells:
                     _ = cell.cost  # raises where a run can't be trained
-                announcement.show_plan(self._planned(folder, arguments, cells, facts), driver.ledger)
+                announcement.show_plan(self._planned(folder, arguments, cells), driver.ledger)
                 driver.run(workers or held.enter_context(self._workers()))
         announcement.show_result(folder)
 
@@ -157,19 +147,19 @@ class CellSweeper(Sweeper):
         folder: Path,
         arguments: list[str],
         cells: Sequence[Cell],
-        facts: Sequence[Prepared],
+        facts: Sequence[Mapping[str, Any]],
         held: contextlib.ExitStack,
     ) -> Driver:
         """What drives the study, with its mirror, which is filled before `held` ends."""
-        from mnist_scaling.study import files, layout, provenance
+        from mnist_scaling.study import files, identity, layout
         from mnist_scaling.tuning.optuna_mirror import Mirror, without_password
         from mnist_scaling.tuning.sweep import study_tables
         from mnist_scaling.tuning.sweep.driver import Driver
 
         joined = study_tables.join(folder, cells, method=self.method.settings)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
-        made = provenance.collect([without_password(o) for o in (*given, *arguments)], self.task.command) | joined
-        made |= {provenance.DATA: [dict(known.facts) for known in facts]}
+        made = identity.collect([without_password(o) for o in (*given, *arguments)], self.task.command) | joined
+        made |= {identity.DATA: facts}
         if self.task.meanings:
             files.write_json(folder / layout.COLUMNS, dict(self.task.meanings))
         mirror = Mirror(self.storage, folder)
@@ -183,52 +173,42 @@ class CellSweeper(Sweeper):
         held.callback(catch_up)
         return driver
 
-    def _planned(
-        self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[Prepared]
-    ) -> forecast.Sweep:
+    def _planned(self, folder: Path, arguments: list[str], cells: Sequence[Cell]) -> forecast.Sweep:
         """The sweep, ready to train."""
         from mnist_scaling.tuning.sweep import forecast
 
         workers = self.launcher.expected_workers() if hasattr(self.launcher, "expected_workers") else None
-        about = [known.about for known in facts]
-        return forecast.Sweep(folder, self._partition(arguments), cells, about, self.method, self.most, workers)
+        return forecast.Sweep(folder, self._partition(arguments), cells, self.method, workers)
 
     def foreseen(self, arguments: list[str]) -> forecast.Sweep:
         """The sweep that these overrides ask for, checked against its study's folder; nothing is fetched or written.
 
         Files of images and of weights are not opened, so their checksums are left to the sweep itself.
-
-        Raises
-        ------
-        InputError
-            When an override or a config is at fault, or the study in the folder is another one.
         """
         from mnist_scaling.tuning.sweep.study_tables import join
 
         arguments = self.task.named(self.config, arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
         join(folder, cells, identity.CHECKSUMS, self.method.settings)
-        return self._planned(folder, arguments, cells, ())
+        return self._planned(folder, arguments, cells)
 
     def _check_launcher(self, cells: Sequence[Cell]) -> None:
         """Refuse a launcher whose library is missing, and a device that is not there, before anything is fetched."""
         if hasattr(self.launcher, "check"):
             self.launcher.check([cell.values for cell in cells])
 
-    def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[Prepared]]:
-        """Fetch or check what the grid needs, once.
-
-        Returns the cells bound to it, and what is known of each data set.
-        """
+    def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[Mapping[str, Any]]]:
+        """Fetch or check what the grid needs, once: the cells bound to it, and what is known of each data set."""
         prepared = self.task.prepare([cell.values for cell in cells])
         for note in dict.fromkeys(one.note for one in prepared if one.note):
             print(f"Note: {note}.")
         bound = [cell.bound(one.bound) for cell, one in zip(cells, prepared, strict=True)]
-        return bound, list({one.about: one for one in prepared if one.facts}.values())
+        facts = [dict(one.facts) for one in prepared if one.facts]
+        return bound, [one for place, one in enumerate(facts) if one not in facts[:place]]
 
     def _partition(self, arguments: list[str]) -> Partition:
         from mnist_scaling import config
-        from mnist_scaling.tuning.grid import partitioning
+        from mnist_scaling.tuning.cell import partitioning
 
         listed = self._listed()[0]  # a list of cells stands in place of an experiment's axes
         given = [f"{key!s}={value}" for key, value in (self.params or {}).items() if str(key) not in listed]
@@ -237,7 +217,7 @@ class CellSweeper(Sweeper):
         return partitioning.partition([*given, *arguments], tuned, self.hydra_context.config_loader)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
-        from mnist_scaling.tuning.grid import composition
+        from mnist_scaling.tuning.cell import composition
 
         parts = self._partition(arguments)
 
@@ -248,7 +228,7 @@ class CellSweeper(Sweeper):
 
     def _listed(self, given: Iterable[str] = ()) -> Sequence[Mapping[str, str]]:
         """The settings of an explicit list of cells; one cell without any where there is none."""
-        from mnist_scaling.tuning.grid import partitioning
+        from mnist_scaling.tuning.cell import partitioning
 
         return ({},) if self.cells is None else partitioning.read_cell_list(self.cells, given)
 

@@ -47,8 +47,6 @@ class Prepared:
     """Config keys that its runs are bound to, such as the checksum of a file: a worker refuses another."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Of its data, for study.json; empty where there is nothing to say."""
-    about: str = ""
-    """The same in words, for the plan."""
     note: str = ""
     """What a person should know before the first run."""
 
@@ -136,11 +134,6 @@ class Task:
         del payload, is_at_home, held
         return dict(values)
 
-    def about(self, values: Values) -> Mapping[str, str]:
-        """What the plan of a sweep says of a cell in lines of its own, by their labels."""
-        del values
-        return {}
-
     def named(self, cfg: DictConfig, arguments: list[str]) -> list[str]:
         """The overrides, with the name of the study where the program gives it one that nobody asked for."""
         del cfg
@@ -166,13 +159,7 @@ def tunes(task: Task) -> Callable[[Main], Main]:
 
 
 def of(main: Callable[..., Any]) -> Task:
-    """The task of a Hydra application.
-
-    Raises
-    ------
-    InputError
-        When the application has none.
-    """
+    """The task of a Hydra application; InputError when it has none."""
     task = getattr(main, _ATTRIBUTE, None)
     if not isinstance(task, Task):
         raise InputError(

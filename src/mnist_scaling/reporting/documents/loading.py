@@ -24,10 +24,10 @@ from mnist_scaling.reporting.documents.fits_json import (
 )
 from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
-from mnist_scaling.study.columns import FITTED, label
+from mnist_scaling.study.columns import COMPLETE, FITTED, REPEAT, label
 from mnist_scaling.study.files import read_json
+from mnist_scaling.study.identity import DATA
 from mnist_scaling.study.missing import unfinished
-from mnist_scaling.study.provenance import DATA
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import (
     ArmRows,
@@ -37,7 +37,6 @@ from mnist_scaling.study.tables.fitted_rows import (
     roles_of,
     study_columns,
 )
-from mnist_scaling.study.vocabulary import COMPLETE, REPEAT
 
 REQUIRED = ("val_loss", "n_trials", "n_repeats", "flags")
 """Columns of a study's cells.csv that no report can do without; all others may be absent."""

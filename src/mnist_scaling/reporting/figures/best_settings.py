@@ -22,8 +22,7 @@ from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import listing
 from mnist_scaling.settings.optimal_settings import KeyLaws
 from mnist_scaling.settings.setting_laws import predict
-from mnist_scaling.study.columns import label
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study.columns import TRIAL, label
 
 SIZES = ("N", "D", "loss")
 """What best settings are drawn against."""

@@ -21,7 +21,7 @@ from mnist_scaling.reporting.figures.style import View, by_level, coloured_point
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import number
 from mnist_scaling.study.columns import CONVENTIONS, label
-from mnist_scaling.study.provenance import DATA
+from mnist_scaling.study.identity import DATA
 
 WIDE = 3
 """Positive numbers that span more than this factor have a logarithmic axis."""

@@ -27,8 +27,7 @@ from mnist_scaling.reporting.figures.compute import flop_axis
 from mnist_scaling.reporting.figures.style import View, panels, points
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import plural, power_of_ten, short
-from mnist_scaling.study.columns import label
-from mnist_scaling.study.vocabulary import COMPLETE, TRIAL
+from mnist_scaling.study.columns import COMPLETE, TRIAL, label
 
 FEWEST = 5
 MOST_COLUMNS = 6

@@ -17,8 +17,8 @@ from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View, by_level, coloured_points, extremes, panels, spread
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import number, power_of_ten
-from mnist_scaling.study import layout, vocabulary
-from mnist_scaling.study.columns import label
+from mnist_scaling.study import layout
+from mnist_scaling.study.columns import COMPLETE, CONTROL, PRUNED, REPEAT, TRANSFER, label
 from mnist_scaling.study.tables.csv_table import read_study_table
 
 
@@ -66,12 +66,12 @@ def spending(study: Study) -> View | Missing:
     spent = trials["flops_spent"].fillna(trials["flops"])
     if not spent.sum() > 0:
         return Missing("trials.csv holds no run with its FLOPs.")
-    selected = trials.index.isin(study.runs(study.cells, vocabulary.REPEAT).get("run", []))
+    selected = trials.index.isin(study.runs(study.cells, REPEAT).get("run", []))
     words = {
-        "repeats": selected, "pruned": trials["state"] == vocabulary.PRUNED,
-        "diverged or failed": trials["state"] != vocabulary.COMPLETE,
-        "untuned control": (trials["origin"] == vocabulary.CONTROL) | (trials["stage"] == vocabulary.REPEAT),
-        "carried over": trials["origin"] == vocabulary.TRANSFER,
+        "repeats": selected, "pruned": trials["state"] == PRUNED,
+        "diverged or failed": trials["state"] != COMPLETE,
+        "untuned control": (trials["origin"] == CONTROL) | (trials["stage"] == REPEAT),
+        "carried over": trials["origin"] == TRANSFER,
     }  # fmt: skip
     kind = np.select([*words.values()], [*words], "tuner's trials")
     size = study.roles.size

@@ -13,9 +13,8 @@ from markupsafe import Markup
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import count, formula, listing, number, plural, spaced, symbol
-from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import CELL_TABLE, label
-from mnist_scaling.study.identity import IDENTITY
+from mnist_scaling.study.identity import COMMIT, DATA, IDENTITY
 
 UNTOLD = "The table does not tell."
 """What stands where only a study knows."""
@@ -53,7 +52,7 @@ def _training(study: Study) -> Pairs:
     ]
     runs = f", {plural(len(study.trials), 'run')} with tuning and repeats" if len(study.trials) else ""
     yield "How many models, of which sizes, on how much data?", f"{plural(len(cells), 'cell')}{runs}: {listing(sizes)}."
-    yield "Which data?", listing([_flat(facts) for facts in record.get(provenance.DATA, [])]) or UNTOLD
+    yield "Which data?", listing([_flat(facts) for facts in record.get(DATA, [])]) or UNTOLD
     passes = (cells["D"] / cells["U"]).max()
     again = f"Yes, up to {number(passes, 2)} times." if passes > 1.0001 else "No." if passes == passes else UNTOLD
     yield "Is any example seen more than once in a run?", again
@@ -67,7 +66,7 @@ def _training(study: Study) -> Pairs:
     used = [str(v).rpartition(".")[2] for k, v in identity.get("method", {}).items() if k.endswith("_target_")]
     yield "By which sampler and pruner?", listing(used) or UNTOLD
     yield "What else changes with size?", listing([label(a) for a in study.axes]) or UNTOLD
-    commit = record.get(provenance.COMMIT)
+    commit = record.get(COMMIT)
     code = [str(identity.get("program", "")), f"commit {commit}" if commit else ""]
     yield "Which code trained it?", listing([*filter(None, code)]) or UNTOLD
 
@@ -84,7 +83,7 @@ def _measured(study: Study) -> Pairs:
     data, cells, settings = study.fits.data, study.cells, study.fits.settings
     one = "One loss per run, at its end; none of its earlier checkpoints." if study.is_study else "One loss per row."
     yield "How many checkpoints of a run are fitted?", one
-    images = {facts.get("n_test") for facts in study.record.get(provenance.DATA, [])} - {None}
+    images = {facts.get("n_test") for facts in study.record.get(DATA, [])} - {None}
     on = f", on {count(images.pop())} test images" if len(images) == 1 else ""
     yield "Which loss, on what?", f"{study.call('loss')}{study.unit}{on}."
     repeated = study.is_study and cells["n_repeats"].notna().any()

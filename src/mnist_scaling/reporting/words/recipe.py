@@ -8,7 +8,7 @@ from typing import Any
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures.change import describe
 from mnist_scaling.reporting.text import plural
-from mnist_scaling.study import layout, provenance, records
+from mnist_scaling.study import identity, layout, records
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.identity import IDENTITY, range_in_words
 
@@ -23,7 +23,7 @@ def commands(study: Study) -> list[str]:
         ]
     name = layout.name_argument(study.folder)
     return [
-        str(study.record[provenance.COMMAND]),
+        str(study.record[identity.COMMAND]),
         fitted or f"python -m mnist_scaling.fit {name}",
         f"python -m mnist_scaling.report {name if study.fits_folder == study.folder else where}",
     ]
@@ -37,14 +37,14 @@ def settings(study: Study) -> list[tuple[str, str]]:
     if change is not None and change.setting:
         out.append(("untuned setting (the control of every cell)", describe(change.setting)))
     out += [("fit", _flat(study.fits.settings))] if study.fits.settings else []
-    known = {"name", "axes", "grid", "tuned", IDENTITY, provenance.COMMAND, provenance.VERSIONS}
+    known = {"name", "axes", "grid", "tuned", IDENTITY, identity.COMMAND, identity.VERSIONS}
     out += [(label(k), _flat(v)) for k, v in study.record.items() if k not in known]
     return out
 
 
 def versions(study: Study) -> list[tuple[str, str]]:
     """Of the study where study.json keeps them, else of the environment that writes the report."""
-    return list(study.record.get(provenance.VERSIONS, provenance.versions()).items())
+    return list(study.record.get(identity.VERSIONS, identity.versions()).items())
 
 
 def _levels(study: Study, axis: str) -> str:

@@ -26,8 +26,7 @@ from mnist_scaling.reporting.text import (
 from mnist_scaling.reporting.words.fit_sentences import description
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
-from mnist_scaling.study.columns import IMPORTANCE, label
-from mnist_scaling.study.vocabulary import CONTROL, DIVERGED, FAILED, NO, PRUNED, REPEAT, TRIAL, YES
+from mnist_scaling.study.columns import CONTROL, DIVERGED, FAILED, IMPORTANCE, NO, PRUNED, REPEAT, TRIAL, YES, label
 
 
 def opening(study: Study) -> list[Markup]:

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.study import records
-from mnist_scaling.study.columns import BRANCH, column_of
+from mnist_scaling.study.columns import BRANCH, COMPLETE, CONTROL, REPEAT, TRIAL, column_of
 from mnist_scaling.study.tables.trials_and_cells import seed_of
-from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, TRIAL
 
 OF_RUN = {"test_loss": "test_loss", "test_error": "test_error", "repeat_val_loss": "val_loss"}
 """Columns of cells.csv that are means over repeats, and the column of trials.csv that they are means of."""
@@ -58,15 +57,7 @@ class Untuned:
 
 
 def untuned_runs(cells: pd.DataFrame, trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str]) -> Untuned:
-    """The untuned runs of every cell: the finished trial whose origin is the control, never a guess, and its repeats.
-
-    Parameters
-    ----------
-    cells, trials : pandas.DataFrame
-        Rows of cells.csv, and trials.csv.
-    axes, tuned : sequence of str
-        Columns of the swept and of the tuned keys.
-    """
+    """The untuned runs of every cell: its finished control, which is never guessed, and its repeats."""
     nothing = pd.Series(float("nan"), cells.index)
     if not tuned:
         return Untuned(nothing, why="Nothing was tuned in this study, so there is nothing to compare.")
@@ -99,14 +90,7 @@ def repeat_losses(
 ) -> list[dict[int, float]] | None:
     """Loss by seed of the repeats behind each cell, by which two arms are paired; None where there is no such thing.
 
-    Parameters
-    ----------
-    cells, trials : pandas.DataFrame
-        Rows of cells.csv, and trials.csv.
-    axes, tuned : sequence of str
-        Columns of the swept and of the tuned keys. Repeats of a setting that is no longer selected don't count.
-    loss : str
-        Column of cells.csv; one that is no mean over repeats has none.
+    Repeats of a setting that is no longer selected don't count. A loss that is no mean over repeats has none.
     """
     keys = [*axes, *tuned]
     needed = ("stage", "state", seed_of(trials), OF_RUN.get(loss, loss), *keys)
@@ -153,17 +137,7 @@ class Tried:
 
 
 def tuned_trials(folder: Path, cells: pd.DataFrame, trials: pd.DataFrame, axes: Sequence[str]) -> Tried:
-    """The finished trials of each cell and the ranges of the keys that all of these cells tuned.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>, whose cell.json files hold the ranges.
-    cells, trials : pandas.DataFrame
-        Rows of cells.csv, and trials.csv.
-    axes : sequence of str
-        Columns of the swept keys.
-    """
+    """The finished trials of each cell and the ranges, from cell.json, of the keys that all of these cells tuned."""
     described = list(records.read_cells(folder).values())
     if not described or any(c not in trials for c in ("stage", "state", "val_loss", *axes)):
         return Tried({}, (), "There is no record of what each cell tried.")

@@ -18,27 +18,10 @@ _GROUPED = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
 
 
 def read_table(path: str | Path, required: Iterable[str] = (), **options: Any) -> pd.DataFrame:
-    """Read a CSV table and check that the columns it must have are there.
+    """Read a CSV table with a header, by options of `pandas.read_csv`, and check its shape and required columns.
 
-    Parameters
-    ----------
-    path : str or Path
-        A CSV file with a header.
-    required : iterable of str
-        Columns that the caller needs.
-    **options
-        Of `pandas.read_csv`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows by their place below the header, counted from 0; a blank line has a place but no row.
-
-    Raises
-    ------
-    InputError
-        When the file is absent, is not a CSV table, has more or fewer fields in a row than in its header, or lacks a
-        required column.
+    Rows are numbered by their place below the header, from 0; a blank line has a place but no row. InputError tells
+    that the file is absent, is not CSV, has more or fewer fields in a row than in its header, or lacks a column.
     """
     path = Path(path)
     if not path.is_file():

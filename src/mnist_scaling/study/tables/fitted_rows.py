@@ -17,8 +17,7 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import ALWAYS, BRANCH, FITTED, SEED
-from mnist_scaling.study.tables.best_runs import best_runs
-from mnist_scaling.study.tables.conditions import rows_where
+from mnist_scaling.study.tables.row_choice import best_runs, rows_where
 
 DATA_AXES = ("data_fraction", "budget", "passes", BRANCH)
 """Axes that set D by their nature. Others, such as a learning rate under early stopping, merely move it."""
@@ -73,17 +72,7 @@ class Roles:
 
 
 def roles_of(cells: pd.DataFrame, axes: Sequence[str], names: Mapping[str, str | None] = {}) -> Roles:
-    """Roles of the axes of a grid.
-
-    Parameters
-    ----------
-    cells : pandas.DataFrame
-        cells.csv, with columns n_params and n_seen.
-    axes : sequence of str
-        Its swept columns.
-    names : mapping, optional
-        Header of each role, where the program has not measured n_params or n_seen.
-    """
+    """Roles of the swept columns of a grid; `names` has the header of N and D, where those are not measured."""
     varying = [a for a in axes if cells[a].nunique(dropna=False) > 1]
     counted = (("N", "n_params"), ("D", "n_seen"))
     n, d = (own if own in cells and cells[own].notna().any() else names.get(role) for role, own in counted)
@@ -128,13 +117,6 @@ def study_columns(wanted: Mapping[str, str | None], headers: Iterable[str]) -> d
     """Header of each role in a study's cells.csv: the usual one, or the one that was asked for.
 
     A loss brings its own standard error, ``<loss>_se``, or none: that of another column says nothing about it.
-
-    Parameters
-    ----------
-    wanted : mapping of str to str or None
-        Headers that the user gave.
-    headers : iterable of str
-        Of cells.csv.
     """
     given = {role: header for role, header in wanted.items() if header}
     names: dict[str, str | None] = {**dict.fromkeys(wanted), **FITTED, **given}
@@ -149,18 +131,9 @@ def study_columns(wanted: Mapping[str, str | None], headers: Iterable[str]) -> d
 def measured_columns(
     names: Mapping[str, str | None], wanted: Mapping[str, str | None], cells: pd.DataFrame
 ) -> dict[str, str | None]:
-    """Headers of the roles that a study's program fills: what it did not measure plays none.
+    """Headers of those roles of `study_columns` that a study's program fills: what it did not measure plays none.
 
     Where no run was scored on test data, the repeats' validation loss is fitted, which no selection has touched.
-
-    Parameters
-    ----------
-    names : mapping of str to str or None
-        As `study_columns` gives them.
-    wanted : mapping of str to str or None
-        Headers that the user gave.
-    cells : pandas.DataFrame
-        cells.csv.
     """
 
     def has(column: str | None) -> bool:
@@ -197,7 +170,7 @@ def fitted_rows(
     axes, tuned : sequence of str
         Swept and tuned columns of a study; empty for a table from elsewhere.
     where : str, optional
-        A condition, see `study.tables.conditions`.
+        A condition, see `study.tables.row_choice`.
     by : sequence of str
         Further columns that tell arms apart.
     cells : sequence of str

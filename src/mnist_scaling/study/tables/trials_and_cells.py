@@ -12,18 +12,22 @@ from mnist_scaling.study.columns import (
     ALWAYS,
     BRANCH,
     CELL_COLUMNS,
+    COMPLETE,
     CURVE_COLUMNS,
+    DIVERGED,
+    FAILED,
     LENGTHS,
     OFF_DISTRIBUTION_COLUMNS,
+    REPEAT,
     RESULT_COLUMNS,
     RUN_SEED,
     SEED,
+    TRIAL,
     TRIAL_COLUMNS,
 )
 from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.records import MORE, WANTED, branch_rows
 from mnist_scaling.study.result import CURVE_FIELDS
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, TRIAL
 
 
 def as_text(table: pd.DataFrame) -> str:
@@ -52,23 +56,11 @@ def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: 
 
 
 def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
-    """cells.csv from trials.csv: the best trial by validation loss, and the mean over its repeats.
+    """cells.csv from trials.csv: the best trial by validation loss, and the mean over its repeats, sorted by the axes.
 
-    Only COMPLETE trials can be selected, by `val_loss` alone. A cell with no such trial yet keeps its
-    row with empty losses. The standard error is ``std(ddof=1) / sqrt(n)`` over the COMPLETE repeats.
-
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        The table of `trials_table`.
-    axes, tuned : sequence of str
-        Column names of the swept scientific keys and of the tuned ones.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per cell, sorted by the axes. `flags` holds those of the runs; the caller, who knows the search
-        space, adds its own.
+    Only COMPLETE trials can be selected, by `val_loss` alone. A cell with no such trial yet keeps its row with empty
+    losses. The standard error is ``std(ddof=1) / sqrt(n)`` over the COMPLETE repeats. `flags` holds those of the runs;
+    the caller, who knows the search space, adds its own.
     """
     rows = []
     # What no run has measured is a column of nothing, with which one can't count.
@@ -84,10 +76,7 @@ def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str])
 def unmeasured(trials: pd.DataFrame) -> list[str]:
     """Columns of both tables that another program than our own training leaves empty: all that it has not measured.
 
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        trials.csv. Our own training measures all of `ALWAYS`, and its tables keep every column.
+    Our own training measures all of `ALWAYS`, and its tables keep every column.
     """
     done = trials[trials["state"] == COMPLETE]
     if not done[[*ALWAYS]].isna().any(axis=None):
@@ -101,13 +90,6 @@ def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> 
     """The COMPLETE trial with the lowest validation loss, the earliest of equals; None if there is none.
 
     One that a cap cut short gives way to a later one of its setting, which a higher cap has taken on.
-
-    Parameters
-    ----------
-    rows : iterable of mapping
-        Rows of trials.csv.
-    tuned : sequence of str
-        Columns of the setting.
     """
     complete = [row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE]
 
@@ -122,18 +104,8 @@ def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> 
 def selected_trials(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> dict[int, float | None]:
     """Trials of one cell whose settings are to be repeated: the number, and the largest branch that selected it.
 
-    Parameters
-    ----------
-    rows : iterable of mapping
-        `records.row` of the cell's runs.
-    tuned : sequence of str
-        Columns of the setting.
-
-    Returns
-    -------
-    dict
-        Without branches it has one entry, whose value is None. With branches each branch selects its own best trial,
-        and a repeat need not go beyond the largest branch that selected its setting.
+    Without branches it has one entry, whose value is None. With branches each branch selects its own best trial, and a
+    repeat need not go beyond the largest branch that selected its setting.
     """
     expanded = [one for row in rows for one in branch_rows(row)]
     last: dict[int, float | None] = {}
@@ -201,14 +173,6 @@ def curves_table(
     """curves.csv: every point of the learning curves of the repeats of each cell's selected setting.
 
     Of the rows that one run with branches gives, the one with most data has its curve.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Rows of trials.csv with their runs' curves.
-    cells : DataFrame
-        cells.csv.
-    axes, tuned : sequence of str
     """
     points = []
     curved = [row for row in rows if row["stage"] == REPEAT and row["state"] == COMPLETE and row.get("curve")]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
+from mnist_scaling.study.columns import SINGLE
 from mnist_scaling.study.flags import REPEATED_DATA
-from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.training.regimes.base import Regime, factor, phase
 from mnist_scaling.training.run import Run, RunOutcome
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from math import isfinite, log
+from math import log
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import create_trial
 
-from mnist_scaling.study.tables.best_runs import expected_least
-from mnist_scaling.study.vocabulary import DIVERGED_VALUE
+from mnist_scaling.study.columns import DIVERGED_VALUE
+from mnist_scaling.study.tables.row_choice import expected_least
 from mnist_scaling.tuning.cell.trial import Trial
 
 MORE = 10
@@ -22,36 +22,17 @@ LEAST_TRIALS = 6
 """Finished trials below which a tail can't be extrapolated."""
 
 
-def losses(trials: Sequence[Trial]) -> tuple[list[float], int]:
-    """Losses of the trials that ran to their end, and the number of those that didn't, which were worse.
-
-    A pruned, diverged or failed trial counts as one that the best of the cell has beaten.
-    """
-    known = [t.loss for t in trials if t.loss is not None and isfinite(t.loss) and 0 < t.loss < DIVERGED_VALUE]
-    return known, len(trials) - len(known)
-
-
 def expected_gain(known: Sequence[float], beaten: int = 0, more: int = MORE) -> float | None:
-    """E[log min of n - log min of n + more]: what `more` further trials should take off the best loss.
+    """E[log min of n - log min of n + more]: what `more` further trials should take off the best loss, a share of it.
 
-    q_k, the expected least of k of the n log losses (`expected_least`), is exact for k up to n. Its steps
-    d_k = q_k - q_(k+1) fall as a power of k for any distribution with
-    a smooth lower end (extreme-value theory: k^(-1 - 1/a) with shape a); the power is fitted to the upper
-    half of the steps and summed over k = n ... n + more - 1. The estimate assumes that the next trials are drawn as the
-    last ones were: a sampler that still learns does better, and one that has converged does worse.
+    `known` are the losses of trials that ran to their end; `beaten` is the number of further ones, which were worse and
+    are given the worst known loss. None with fewer than `LEAST_TRIALS` trials or two losses.
 
-    Parameters
-    ----------
-    known : sequence of float
-        Losses of the trials that ran to their end.
-    beaten : int
-        Further trials known only to be worse than the best; they are given the worst known loss.
-    more : int
-
-    Returns
-    -------
-    float or None
-        A share of the loss, 0 or more; None with fewer than `LEAST_TRIALS` trials or two losses.
+    q_k, the expected least of k of the n log losses (`expected_least`), is exact for k up to n. Its steps d_k = q_k -
+    q_(k+1) fall as a power of k for any distribution with a smooth lower end (extreme-value theory: k^(-1 - 1/a) with
+    shape a); the power is fitted to the upper half of the steps and summed over k = n ... n + more - 1. The estimate
+    assumes that the next trials are drawn as the last ones were: a sampler that still learns does better, and one that
+    has converged does worse.
     """
     n = len(known) + beaten
     if n < LEAST_TRIALS or len(known) < 2:
@@ -70,17 +51,10 @@ def expected_gain(known: Sequence[float], beaten: int = 0, more: int = MORE) -> 
 
 
 def noise(repeats: Sequence[float], pooled: float | None) -> float | None:
-    """Standard deviation of the log loss between seeds.
+    """Standard deviation of the log loss between seeds, from a cell's repeats and the study's `pooled_noise`.
 
     A few repeats estimate it badly, so the cell's own variance and the study's are averaged with weights n - 1, the
     degrees of freedom, and 2.
-
-    Parameters
-    ----------
-    repeats : sequence of float
-        Losses of the cell's repeats.
-    pooled : float or None
-        Root mean square over all cells of the study (`pooled_noise`).
     """
     own = float(np.var(np.log(repeats), ddof=1)) if len(repeats) > 1 else None
     if own is None or pooled is None:
@@ -101,14 +75,8 @@ def pooled_noise(cells: Sequence[Sequence[float]]) -> float | None:
 def importances(space: Mapping[str, BaseDistribution], trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:
     """Share of the variance of the loss that each tuned key explains: fANOVA (Hutter et al. 2014), sums to 1.
 
-    Over the better half of the finished trials where they are many: what matters near the optimum is the
-    question. Empty with fewer than `LEAST_TRIALS` trials, or where all are alike.
-
-    Parameters
-    ----------
-    space : mapping
-        Config key to its range, the widest there was.
-    trials : sequence of Trial
+    Over the better half of the finished trials where they are many: what matters near the optimum is the question.
+    `space` has the widest range of each key. Empty with fewer than `LEAST_TRIALS` trials, or where all are alike.
     """
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 

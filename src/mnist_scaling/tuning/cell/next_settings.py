@@ -20,12 +20,10 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from mnist_scaling.errors import require
-from mnist_scaling.study.columns import SEED
-from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
-from mnist_scaling.tuning.cell import certificate, optuna_objects, transfer
-from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, frozen
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.study.columns import CONTROL, SAMPLER, SEED, TRANSFER
+from mnist_scaling.tuning.cell import optuna_objects, search_space
+from mnist_scaling.tuning.cell.composition import Cell
+from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, carried_settings, frozen, shifted_trials
 
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
@@ -42,7 +40,6 @@ class Effort:
     n_repeats: int
     trials_per_batch: int = 1
     widen: bool = False
-    stop_below: float | None = None
     repeat_control: bool = False
 
     def __post_init__(self) -> None:
@@ -53,56 +50,19 @@ class Effort:
                 f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.",
             )
         require(isinstance(self.widen, bool), f"`hydra.sweeper.widen` must be true or false, but got {self.widen}.")
-        require(
-            self.stop_below is None or (isinstance(self.stop_below, int | float) and 0 <= self.stop_below < 1),
-            f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {self.stop_below}.",
-        )
 
 
-def trials_left(cell: Cell, trials: Sequence[Trial], effort: Effort) -> int:
-    """Trials still to be finished, none once further ones are expected to gain too little.
-
-    Parameters
-    ----------
-    cell : Cell
-    trials : sequence of Trial
-        The cell's finished ones.
-    effort : Effort
-    """
-    n = len(trials)
-    # Between rounds only, because within one the answer depends on which worker was faster or was killed.
-    between = n == _first_missing(trials) and n % effort.trials_per_batch == 0
-    if effort.stop_below is not None and between and n >= max(certificate.LEAST_TRIALS, effort.n_trials / 2):
-        gain = certificate.expected_gain(*certificate.losses(trials))
-        if gain is not None and gain < effort.stop_below:
-            return 0
+def trials_left(cell: Cell, finished: int, effort: Effort) -> int:
+    """Trials still to be finished by a cell that has finished so many."""
     # With nothing to tune, all trials would be the same run.
-    wanted = effort.n_trials if cell.space else min(effort.n_trials, 1)
-    return max(wanted - n, 0)
+    return max((effort.n_trials if cell.space else 1) - finished, 0)
 
 
 def next_trials(
     cell: Cell, trials: Sequence[Trial], neighbours: Sequence[Sequence[Trial]], effort: Effort, sampler: DictConfig
 ) -> list[Trial]:
-    """The trials that the cell's first unfinished round lacks.
-
-    Parameters
-    ----------
-    cell : Cell
-    trials : sequence of Trial
-        The cell's finished ones.
-    neighbours : sequence of sequence of Trial
-        All trials of each cell that it starts from.
-    effort : Effort
-    sampler : DictConfig
-        Node of the ``hydra/sweeper/sampler`` group.
-
-    Returns
-    -------
-    list of Trial
-        Running ones; empty when the cell has all of its trials.
-    """
-    left, first = trials_left(cell, trials, effort), _first_missing(trials)
+    """The running trials that the cell's first unfinished round lacks, from its finished ones and its neighbours'."""
+    left, first = trials_left(cell, len(trials), effort), _first_missing(trials)
     start = first - first % effort.trials_per_batch
     known = {trial.index: trial for trial in trials}
     current = _round(cell, known, start, neighbours, effort)
@@ -131,7 +91,7 @@ def _round(
     """The round that begins at a trial index."""
     earlier = [known[index] for index in range(start)]
     beside = [known[i] for i in range(start, start + effort.trials_per_batch) if i in known]
-    carried = transfer.settings(cell, neighbours)
+    carried = carried_settings(cell, neighbours)
     planned: list[tuple[Mapping[str, Any], str]] = [(setting, TRANSFER) for setting in carried]
     if control := search_space.baseline(cell.space, cell.values):
         # Every cell tries the same setting, which is what an untuned grid would run.
@@ -241,7 +201,7 @@ def _proposed(
     ranges = current.ranges
     if isinstance(sampler, LEARNERS):
         for neighbour in neighbours:
-            study.add_trials(transfer.shifted_trials(ranges, current.earlier, neighbour))
+            study.add_trials(shifted_trials(ranges, current.earlier, neighbour))
     study.add_trials([frozen(trial, ranges) for trial in current.earlier])
     # Trials of the same round count as running, also where a resume finds them finished.
     study.add_trials([frozen(trial, ranges, running=True) for trial in beside])
@@ -279,20 +239,10 @@ def _first_missing(trials: Sequence[Trial]) -> int:
 def missing_repeats(
     cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[RepeatRun], n_repeats: int
 ) -> list[RepeatRun]:
-    """For each selected setting its repeats that have no record yet.
+    """For each selected setting, of which branches may select several, its repeats that have no record yet.
 
-    Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one:
-    no finished run gives way to another.
-
-    Parameters
-    ----------
-    cell : Cell
-    selected : sequence of mapping
-        Settings to repeat; with branches there may be several.
-    known : sequence of RepeatRun
-        The cell's repeats that have a record. One of an older selection keeps it, and counts for nothing.
-    n_repeats : int
-        Of each setting.
+    Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one: no
+    finished run gives way to another. A repeat of an older selection keeps its record, and counts for nothing.
     """
     apart = _SEEDS_APART if SEED in cell.keys else 1
     # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.

@@ -34,16 +34,9 @@ _PACKAGES = {"CmaEsSampler": "cmaes"}
 
 
 def make(node: DictConfig, **arguments: Any) -> Any:
-    """The object that a node describes, with whatever it wraps.
+    """The object that a node of a config group describes, with whatever it wraps.
 
     Its classes are named in the user's own conf/, which is as trusted as their code (SECURITY.md).
-
-    Parameters
-    ----------
-    node : DictConfig
-        Node of a ``hydra/sweeper/sampler`` or ``hydra/sweeper/pruner`` group.
-    **arguments
-        Further arguments, such as a seed.
     """
     alone = DictConfig(OmegaConf.to_container(node, resolve=True))  # Hydra would copy the whole config around the node
     targets = list(_targets(alone))
@@ -62,17 +55,7 @@ def _call(node: str, target: str) -> Callable[..., Any]:
 
 
 def check(sampler: DictConfig, pruner: DictConfig | None) -> None:
-    """Refuse, before anything is trained, what could not propose a setting or prune: by its kind, packages or options.
-
-    Parameters
-    ----------
-    sampler, pruner : DictConfig
-        Nodes of the groups of these names.
-
-    Raises
-    ------
-    InputError
-    """
+    """Refuse, before anything is trained, what could not propose a setting or prune."""
     target = str(sampler[_TARGET])
     for part, reason in _REFUSED.items():
         require(part not in target, f"`hydra/sweeper/sampler` must tune a single cell, but {part} {reason}.")
@@ -113,19 +96,11 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool, dict[str, Any]]:
-    """Whether a trial is to stop after its latest report, and what the pruner notes on it.
+    """Whether a trial is to stop after the latest of its reports, and what the pruner notes on it.
 
     The pruner sees a study in memory in which a trial's number is its index in the cell, because Hyperband takes a
     trial's bracket from its number. The trials that run beside the judged one are empty there: what they have reported
     by now depends on who is faster.
-
-    Parameters
-    ----------
-    given : Pruning
-    index : int
-        The trial's, in its cell.
-    reports : sequence of float
-        All of its reports so far.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = make(OmegaConf.create(given.pruner))

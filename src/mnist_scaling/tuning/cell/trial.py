@@ -1,18 +1,23 @@
-"""Trials and repeats as a cell's records have them, and trials as Optuna has them."""
+"""Trials and repeats as a cell's records have them, as Optuna has them, and as other cells start from them.
+
+A setting is carried to another cell as it is. Two rules that change the learning rate on the way, 1 / sqrt(fan-in) and
+a regression on fan-in and steps, were measured to lose to this one by more than two to one (LOG.md, 2026-11-22).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from mnist_scaling.study.columns import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
 from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.identity import CAP
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
-from mnist_scaling.tuning.grid import search_space
+from mnist_scaling.tuning.cell import search_space
+from mnist_scaling.tuning.cell.composition import Cell
 
 LAST = "regime.last"
 """Config key of the largest data size that a run with branches goes to."""
@@ -78,21 +83,9 @@ class RepeatRun:
 def trial_from_record(
     record: Mapping[str, Any], space: Mapping[str, BaseDistribution], cap: float | None = None
 ) -> Trial:
-    """The trial of a run's record.
+    """The trial of a run's record, given what its cell tunes and the cell's present cap on a run's length.
 
-    Parameters
-    ----------
-    record : mapping
-        Content of a result.json.
-    space : mapping
-        What the cell tunes, by config key.
-    cap : number, optional
-        The cell's cap on a run's length, as it is now.
-
-    Raises
-    ------
-    KeyError, ValueError
-        When the record has no range or value of a tuned key.
+    It raises KeyError or ValueError when the record has no range or value of a tuned key.
     """
     asked = record[RANGES]
     ranges = {key: json_to_distribution(asked[key]) for key in space}
@@ -141,19 +134,9 @@ def frozen(
     running: bool = False,
     **more: Any,
 ) -> FrozenTrial:
-    """A trial as Optuna has it.
+    """A trial as Optuna has it, if wanted with another loss, as still running, or in other ranges.
 
-    Parameters
-    ----------
-    trial : Trial
-    ranges : mapping, optional
-        Ranges to show it in, where they are other ones; a value outside is moved to the end.
-    value : float, optional
-        Its loss, where that is to be another one too.
-    running : bool
-        As if it had not ended yet.
-    **more
-        For `optuna.trial.create_trial`.
+    A value outside the ranges is moved to the end. `more` is for `optuna.trial.create_trial`.
     """
     ranges = trial.ranges if ranges is None else ranges
     state = RUNNING if running else trial.state
@@ -180,3 +163,41 @@ def best(trials: Iterable[Trial]) -> Trial | None:
 
 def _takes_on(later: Trial, trial: Trial) -> bool:
     return later.index > trial.index and later.params == trial.params
+
+
+def carried_settings(cell: Cell, neighbours: Sequence[Sequence[Trial]]) -> list[dict[str, Any]]:
+    """What a cell tries first: its neighbours' selected settings, duplicates left out.
+
+    A neighbour that tunes other keys, another optimiser's for example, has nothing to carry.
+    """
+    carried: list[dict[str, Any]] = []
+    for trials in neighbours:
+        selected = best(trials)
+        setting = dict(selected.params) if selected is not None else {}
+        if setting and setting.keys() == cell.space.keys() and setting not in carried:
+            carried.append(setting)
+    return carried
+
+
+def shifted_trials(
+    ranges: Mapping[str, BaseDistribution], own: Sequence[Trial], neighbour: Sequence[Trial]
+) -> list[FrozenTrial]:
+    """A neighbour's trials as if they were this cell's, in its present ranges, for a sampler to learn from.
+
+    Losses are shifted, in logs, so that the neighbour's best is where this cell's run of the same setting is: the two
+    loss landscapes are taken to differ in height only. A value outside the ranges is moved to the end.
+    """
+    least, here = (
+        min((t.value for t in trials if t.state in (COMPLETE, DIVERGED) and t.value), default=None)
+        for trials in (neighbour, own)
+    )
+    selected = best(neighbour)
+    if least is None or here is None or selected is None or selected.params.keys() != ranges.keys():
+        return []
+    # The carried settings are tried first, so the best loss so far is at most that of the carried setting.
+    shift = here / least
+    return [
+        frozen(trial, ranges, None if trial.value is None else min(trial.value * shift, DIVERGED_VALUE))
+        for trial in neighbour
+        if trial.state in (COMPLETE, DIVERGED, PRUNED)
+    ]

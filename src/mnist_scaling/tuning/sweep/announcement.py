@@ -1,128 +1,63 @@
-"""What a sweep prints: before it trains what it has understood, as one table, and at its end what came out."""
+"""What a sweep prints: before it trains what it will do, on its way how far it is, at its end what came out."""
 
 from __future__ import annotations
 
 import functools
-import shlex
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
-from mnist_scaling.study.columns import CELL_COLUMNS
-from mnist_scaling.study.console import make_console
-from mnist_scaling.study.flags import FEWEST_ROWS, SEARCH_EDGE
+from mnist_scaling.study.columns import CELL_COLUMNS, DIVERGED_VALUE, NO, TRIAL, YES
+from mnist_scaling.study.console import clock, make_console
+from mnist_scaling.study.flags import FEWEST_ROWS
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED_VALUE, NO, REPEAT, YES
-from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.grid.composition import Cell
-from mnist_scaling.tuning.grid.partitioning import Partition
 from mnist_scaling.tuning.sweep import forecast
-from mnist_scaling.tuning.sweep.forecast import Sweep
+from mnist_scaling.tuning.sweep.forecast import BUSY, Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.sweep.progress import clock
 
-DEVICE = "device"
-"""The one line of `Task.about` that is told together with how many runs go on side by side."""
+LEAST_SECONDS = 120.0
+"""Time without an ended run after which a message is printed; each further one comes after twice the time."""
 
 _WIDE = 10.0
 """A linear range whose upper end is this many times the lower one may have been meant to be logarithmic."""
 
+_PRIOR_SECONDS = 10.0
+"""Weight of the predicted pace against the measured one: seconds of the clock."""
+
 
 def show_plan(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> None:
-    """Print the table, and below it what may have been meant otherwise.
-
-    Parameters
-    ----------
-    sweep : Sweep
-    ledger : Ledger
-        What the study's folder holds already.
-    console : rich Console, optional
-    """
-    console = console or make_console()
-    table = Table(box=None, show_header=False, pad_edge=False, title=f"This study: {escape(str(sweep.folder))}")
-    table.title_justify = "left"
-    for label, lines in _rows(sweep, ledger):
-        for place, line in enumerate(lines):
-            table.add_row("" if place else f"[bold]{label}[/]", escape(line))
-    console.print(table, highlight=False)
-    idle = forecast.idle_workers(sweep)
-    for remark in [*remarks(sweep.parts, sweep.most), *([idle] if idle else [])]:
-        console.print(f"[yellow]Note:[/] {escape(remark)}", highlight=False, soft_wrap=True)
-
-
-def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
-    about: dict[str, dict[str, None]] = {}
-    for cell in sweep.cells:
-        for label, line in cell.task.about(cell.values).items():
-            about.setdefault(label, {})[line] = None
-    device = ", ".join(about.pop(DEVICE, ()))
-    side_by_side = "as many runs at a time as the launcher has room for"
-    if sweep.workers is not None:
-        side_by_side = f"{sweep.workers} run{'s' * (sweep.workers != 1)} at a time"
-    return [
-        ("axes", _axes(sweep) or ["none: one cell"]),
-        ("tuned", _tuned(sweep.cells) or ["nothing: one trial per cell"]),
-        ("fixed", _fixed(sweep) or ["everything else, at its default"]),
-        *([("data", list(sweep.data))] if sweep.data else []),
-        *((label, list(lines)) for label, lines in about.items()),
-        ("tuner", [str(sweep.method)]),
-        (DEVICE, [f"{device}; {side_by_side}"]) if device else ("workers", [side_by_side]),
-        ("runs", _runs(sweep, ledger)),
-    ]
-
-
-def _axes(sweep: Sweep) -> list[str]:
-    """Each axis with the values that are kept of it."""
-    values: dict[str, dict[str, None]] = {}
+    """Print what a sweep will do, given what the study's folder holds, and what may have been meant otherwise."""
+    say = functools.partial((console or make_console()).print, highlight=False, markup=False, soft_wrap=True)
+    axes: dict[str, dict[str, None]] = {}
     for cell in sweep.cells:
         for key, value in cell.keys.items():
-            values.setdefault(key, {})[_number(value)] = None
-    given = {key.lstrip("+"): len(texts) for key, texts in sweep.parts.axes.items()}
-    return [
-        f"{key} = {', '.join(kept)}" + (f"   ({len(kept)} of {given[key]})" if len(kept) < given.get(key, 0) else "")
-        for key, kept in values.items()
-    ]
+            axes.setdefault(key, {})[_number(value)] = None
+    tuned = [f"{key}: {identity.range_in_words(cell.ranges[key])}" for cell in sweep.cells for key in cell.space]
+    said = {
+        "axes": [f"{key} = {', '.join(values)}" for key, values in axes.items()] or ["none: one cell"],
+        "tuned": list(dict.fromkeys(tuned)) or ["nothing: one trial per cell"],
+        "fixed": [" ".join(sweep.parts.fixed) or "everything else, at its default"],
+        "runs": [_runs(sweep, ledger)],
+    }
+    say(f"This study: {sweep.folder}")
+    for label, lines in said.items():
+        for place, line in enumerate(lines):
+            say(f"{'' if place else label:6}{line}")
+    for remark in _remarks(sweep.parts.space):
+        say(f"Note: {remark}")
 
 
-def _tuned(cells: Sequence[Cell]) -> list[str]:
-    """Each tuned key with its range; where swept config groups bring their own, one line for each."""
-    found: dict[str, dict[str, dict[str, None]]] = {}
-    for cell in cells:
-        group = " ".join(f"{key}={value}" for key, value in cell.keys.items() if "." not in key)
-        for key in cell.space:
-            found.setdefault(key, {}).setdefault(identity.range_in_words(cell.ranges[key]), {})[group] = None
-    return [
-        f"{key}: {text}" + (f"   ({', '.join(groups)})" if len(texts) > 1 else "")
-        for key, texts in found.items()
-        for text, groups in texts.items()
-    ]
-
-
-def _fixed(sweep: Sweep) -> list[str]:
-    """What all cells share that is no default, and what would be tuned were it not fixed."""
-    cells = sweep.cells
-    common = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells]).settings
-    swept = {key for cell in cells for key in (*cell.keys, *cell.space)}
-    untuned = [key for key, spec in sweep.parts.space.items() if spec is None and key not in swept]
-    values = cells[0].values
-    told = {key: _number(value) for key, value in common.items() if key not in identity.CHECKSUMS}
-    if values.get("init_from") is not None and "init_sha256" in values and "init_from" not in swept:
-        mark = f"   (sha256 {common['init_sha256'][:12]}…)" if "init_sha256" in common else "   (and so for each cell)"
-        told["init_from"] = values["init_from"] + mark
-    told |= {key: f"{_number(values[key])}   (not tuned)" for key in untuned if key in values}
-    return [f"{key} = {text}" for key, text in sorted(told.items())]
-
-
-def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
+def _runs(sweep: Sweep, ledger: Ledger) -> str:
     """How many runs there are, how many of them are done, and about how long the others take."""
     n = len(sweep.cells)
     total = sum(sweep.trials(cell) + sweep.repeats(cell) for cell in sweep.cells)
@@ -133,12 +68,12 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     most = ""
     if total > sum(trials) + sum(repeats):  # a cell whose untuned setting is the best repeats it once
         per_cell, most = f"{per_cell} + {_span(repeats)} of the untuned setting", "at most "
-    lines = [
+    said = (
         f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {most}{total:,} runs; {total - to_do:,} done, {most}{to_do:,} to do"
-    ]
+    )
     if to_do and sweep.workers is not None and sweep.cells[0].task.predicts_seconds:
-        lines.append(f"about {clock(forecast.seconds(sweep, left))}, as predicted; what is left is measured on the way")
-    return lines
+        said += f"; about {clock(forecast.seconds(sweep, left))}, as predicted, with {sweep.workers} at a time"
+    return said
 
 
 def _span(counts: Sequence[int]) -> str:
@@ -146,34 +81,141 @@ def _span(counts: Sequence[int]) -> str:
     return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
-def remarks(parts: Partition, most: int | None) -> list[str]:
+def _remarks(space: Mapping[str, str | None]) -> Iterator[str]:
     """What was taken one way and may have been meant another, with what to write for the other."""
-    found = []
-    for key, spec in parts.space.items():
-        if spec is not None and "(" not in spec and "," in spec:
+    for key, spec in space.items():
+        if spec is None:
+            continue
+        if "(" not in spec and "," in spec:
             n = len(spec.split(","))
-            found.append(
+            yield (
                 f"{key}={spec} gives the tuner {n} values to choose from in every cell, because {key} is tuned; for "
                 f"an axis with {n} values write search_space.{key}=null {key}={spec}"
             )
-        elif spec is not None and spec.startswith("interval("):
+        elif spec.startswith("interval("):
             interval: Any = OverridesParser.create().parse_override(f"key={spec}").value()
             if float(interval.start) > 0 and float(interval.end) >= _WIDE * float(interval.start):
-                found.append(
-                    f"'{key}={spec}' is searched on a linear scale; for a log scale write '{key}=tag(log,{spec})'"
-                )
-    for key, values in parts.axes.items():
-        kept = partitioning.thinned(values, most)
-        if dropped := [value for value in values if value not in kept]:
-            found.append(
-                f"{key.lstrip('+')} leaves out {', '.join(dropped)}, because hydra.sweeper.max_values_per_axis "
-                f"is {most}"
-            )
-    return found
+                yield f"'{key}={spec}' is searched on a linear scale; for a log scale write '{key}=tag(log,{spec})'"
 
 
 def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@dataclass
+class CellLeft:
+    """What is still to do in a cell."""
+
+    trials: int
+    repeats: int
+    cost: float
+    """Predicted seconds of one run."""
+
+    @property
+    def work(self) -> float:
+        """Predicted seconds of the runs that are left."""
+        # A cell that goes on may select another setting, and then has more repeats to do than was known.
+        return max(self.trials + self.repeats, 0) * self.cost
+
+
+class StudyProgress:
+    """One bar over all runs of a study on a terminal; elsewhere `line` prints a line now and then.
+
+    The time left is max(W, workers * longest) / v. W is the work that is left, in predicted seconds, longest the most
+    of it in one cell, whose trials wait for each other, and v the work that was done per second so far.
+    """
+
+    def __init__(
+        self, cells: Mapping[str, CellLeft], workers: int | None = None, console: Console | None = None
+    ) -> None:
+        self.console = console or make_console()
+        self.cells, self.workers = dict(cells), workers or 1
+        self._best: tuple[float, str] | None = None
+        self._done, self._started = 0.0, time.monotonic()
+        shown = TextColumn("[bold]{task.fields[left]}"), BarColumn(bar_width=10), TextColumn("{task.fields[text]}")
+        self._bar = Progress(*shown, console=self.console, disable=not self.console.is_terminal)
+        self._task = self._bar.add_task("", total=1.0, left="", text="")
+        self._draw()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def seen(self, stage: str, cell: str, val_loss: float | None) -> None:
+        """Count a finished run of a cell."""
+        left = self.cells[cell]
+        if stage == TRIAL:
+            left.trials -= 1
+            if val_loss is not None and (self._best is None or val_loss < self._best[0]):
+                self._best = (val_loss, cell)
+        else:
+            left.repeats -= 1
+        self._done += left.cost
+        self._draw()
+
+    def line(self) -> None:
+        """One line of plain text where there is no terminal to redraw."""
+        if not self.console.is_terminal:
+            self.console.print(f"{self._left()} · {self._text()}", highlight=False, soft_wrap=True)
+
+    def seconds_left(self) -> float:
+        """Seconds until the study ends."""
+        work = [cell.work for cell in self.cells.values()]
+        seconds = _PRIOR_SECONDS + time.monotonic() - self._started
+        pace = (self._done + _PRIOR_SECONDS * self.workers / BUSY) / seconds
+        return max(sum(work), self.workers * max(work, default=0.0)) / pace
+
+    def _draw(self) -> None:
+        self._bar.update(self._task, completed=self._share(), left=self._left(), text=self._text())
+
+    def _left(self) -> str:
+        return f"{clock(self.seconds_left())} left"
+
+    def _share(self) -> float:
+        total = self._done + sum(cell.work for cell in self.cells.values())
+        return self._done / total if total else 1.0
+
+    def _text(self) -> str:
+        n, cells = len(self.cells), self.cells.values()
+        tuned = sum(cell.trials <= 0 for cell in cells)
+        repeated = sum(cell.trials + cell.repeats <= 0 for cell in cells)
+        text = f"{100 * self._share():.0f}% · tuned {tuned}/{n} · repeated {repeated}/{n}"
+        return text if self._best is None else f"{text} · best {self._best[0]:.4f}"
+
+
+class StallWatch:
+    """Keeps track of how long no run has ended, and of the runs that the sweep waits for."""
+
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._now = seconds
+        self._started: dict[str, float] = {}
+        self._since, self._next = seconds(), LEAST_SECONDS
+
+    def started(self, run: str) -> None:
+        """Note that a run was handed over."""
+        if not self._started:
+            self._since, self._next = self._now(), LEAST_SECONDS
+        self._started[run] = self._now()
+
+    def ended(self, run: str) -> None:
+        """Note that a run ended, or died."""
+        if self._started.pop(run, None) is not None:
+            self._since, self._next = self._now(), LEAST_SECONDS
+
+    def message(self) -> str | None:
+        """What to print now, or None."""
+        now = self._now()
+        if not self._started or now - self._since < self._next:
+            return None
+        self._next *= 2
+        oldest, begun = min(self._started.items(), key=lambda item: item[1])
+        return (
+            f"No run has ended for {(now - self._since) / 60:.0f} min. Waiting for {len(self._started)}, the longest, "
+            f"{oldest}, for {(now - begun) / 60:.0f} min. If it hangs, end its process: the run is tried once more."
+        )
 
 
 def show_result(folder: Path, console: Console | None = None) -> None:
@@ -192,23 +234,12 @@ def show_result(folder: Path, console: Console | None = None) -> None:
     loss = next((c for c in ("test_loss", "repeat_val_loss") if cells[c].notna().any()), "val_loss")
     say(f"{loss} of the tuned cells" + (f", by {axes[0]} (rows) and {axes[1]}" if len(axes) == 2 else ""))
     say(table_of(cells, axes, loss))
-    untuned = cells[cells["val_loss"].isna()][study["axes"]]
-    if len(untuned):
-        if len(untuned) == len(cells):
-            raise InputError(_no_loss(folder, trials))
-        have = "1 cell has" if len(untuned) == 1 else f"{len(untuned)} cells have"
-        say(f"{have} no finished trial; see {folder / layout.TRIALS}.", style="yellow")
-        if sentence := _failed(folder, trials, untuned):
-            say(sentence)
-    edges = cells["flags"].astype(object).fillna("").astype(str).str.contains(SEARCH_EDGE).sum()
-    if edges:
-        say(f"{edges} of {len(cells)} cells have their optimum at an edge of the search space.", style="yellow")
+    if failure := _failure(folder, cells, trials):
+        say(failure, style="yellow")
     if sentence := _certified_share(cells):
         say(sentence)
     if len(cells) and (cells["repeat_val_loss_se"] == 0).all():
         say("Note: all repeats of a setting have one and the same loss: does the program use its seed?")
-    if sentence := _gaps(trials, study):
-        say(f"Note: {sentence}")
     say(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
     say(_next(folder, cells, axes, loss))
 
@@ -223,65 +254,24 @@ def table_of(cells: pd.DataFrame, axes: Sequence[str], loss: str) -> str:
     return shown.to_string(index=False, float_format=lambda x: f"{x:.4f}" if x % 1 else f"{x:g}", na_rep="–")
 
 
-def _failed(folder: Path, trials: pd.DataFrame, cells: pd.DataFrame) -> str:
-    """The first error of cells without a loss, from their axes, and how their runs are made again; empty without."""
-    failed = trials.merge(cells) if len(cells.columns) else trials
-    failed = failed[failed["error"].notna()]
-    if failed.empty:
+def _failure(folder: Path, cells: pd.DataFrame, trials: pd.DataFrame) -> str:
+    """How many cells have no loss, with the first error, and what to do; empty where all have one."""
+    n = int(cells["val_loss"].isna().sum())
+    if not n:
         return ""
-    place = folder.joinpath(*layout.cell_parts(dict(failed.iloc[0][[*cells.columns]])))
-    such = f", such as by rm -r {shlex.quote(str(place))}," if place.is_dir() else ""
-    return (
-        f"The first error: {_last_line(failed)}. A run that failed is not made again by itself: once this is mended, "
-        f"delete the folders of these cells{such} and give the same command again."
-    )
-
-
-def _last_line(failed: pd.DataFrame) -> str:
-    """The last line of the first error."""
-    return str(failed["error"].iloc[0]).strip().splitlines()[-1]
-
-
-def _no_loss(folder: Path, trials: pd.DataFrame) -> str:
-    """That no run of a study ended with a loss, how they ended, and the first error."""
-    ended = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
-    failed = trials[trials["error"].notna()]
-    first = "" if failed.empty else f", the first with {_last_line(failed)}"
-    return (
-        f"A study must have a trial that ends with a loss, but in {folder} none does ({ended}{first}): mend what "
-        "failed, or lower the learning rates, and give the new study another `name=`. (A loss of "
-        f"{DIVERGED_VALUE:g} or more counts as diverged: divide it by a constant, which changes no exponent.)"
-    )
-
-
-def _gaps(trials: pd.DataFrame, study: Mapping[str, Any]) -> str:
-    """Which numbers some repeats have measured and others have not; empty where all agree."""
-    repeats = trials[(trials["stage"] == REPEAT) & (trials["state"] == COMPLETE)]
-    measured = repeats.drop(columns=[*study["axes"], *study["tuned"], "origin", "error", "flags"], errors="ignore")
-    gaps = [f"{name} in {n}" for name, n in measured.isna().sum().items() if 0 < n < len(repeats)]
-    if not gaps:
-        return ""
-    return (
-        f"of {len(repeats)} repeats some lack a number ({', '.join(gaps)}), and the means of their cells are empty: "
-        "return the same numbers in each run."
-    )
-
-
-def _next(folder: Path, cells: pd.DataFrame, axes: Sequence[str], loss: str) -> str:
-    """The command that follows, or what is to do first: for more cells."""
-    measured = [column for column in ("n_params", "n_seen") if cells[column].notna().any()]
-    repeated = cells[cells[loss].notna()] if loss != "val_loss" else cells[:0]
-    sizes = len(repeated.drop_duplicates(measured or axes))
-    if sizes < FEWEST_ROWS:
-        return (
-            f"A fit needs {FEWEST_ROWS} sizes of model or data with a test loss, and this study has {sizes}: give an "
-            "axis more values" + ("." if sizes else ", and repeats (hydra.sweeper.n_repeats).")
+    errors = trials["error"].dropna()
+    first = "" if errors.empty else f", the first error: {str(errors.iloc[0]).strip().splitlines()[-1]}"
+    if n == len(cells):
+        ended = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
+        raise InputError(
+            f"A study must have a trial that ends with a loss, but in {folder} none does ({ended}{first}): mend what "
+            "failed, or lower the learning rates, and give the new study another `name=`. (A loss of "
+            f"{DIVERGED_VALUE:g} or more counts as diverged: divide it by a constant, which changes no exponent.)"
         )
-    is_here = folder.absolute().parent == Path(layout.MULTIRUN).absolute()
-    named = layout.name_argument(folder) if is_here else layout.path_argument(folder.absolute())
-    numbers = [] if measured else [axis for axis in axes if pd.api.types.is_numeric_dtype(cells[axis])]
-    roles = "".join(f" columns.{role}={axis}" for role, axis in zip("ND", numbers, strict=False))
-    return f"Next:   python -m mnist_scaling.fit {named}{roles}"
+    return (
+        f"{n} cell{' has' if n == 1 else 's have'} no finished trial{first}. A run that failed is not made again by "
+        "itself: once this is mended, delete the folders of these cells, and give the same command again."
+    )
 
 
 def _certified_share(cells: pd.DataFrame) -> str:
@@ -298,3 +288,18 @@ def _certified_share(cells: pd.DataFrame) -> str:
         return f"{done}."
     where = ", ".join(f"{column} is at its limit in {n} cell{'s' * (n != 1)}" for column, n in reached.items())
     return f"{done} within limits: {where}."
+
+
+def _next(folder: Path, cells: pd.DataFrame, axes: Sequence[str], loss: str) -> str:
+    """The command that follows, or what is to do first: for more cells."""
+    measured = [column for column in ("n_params", "n_seen") if cells[column].notna().any()]
+    repeated = cells[cells[loss].notna()] if loss != "val_loss" else cells[:0]
+    sizes = len(repeated.drop_duplicates(measured or axes))
+    if sizes < FEWEST_ROWS:
+        return (
+            f"A fit needs {FEWEST_ROWS} sizes of model or data with a test loss, and this study has {sizes}: give an "
+            "axis more values" + ("." if sizes else ", and repeats (hydra.sweeper.n_repeats).")
+        )
+    numbers = [] if measured else [axis for axis in axes if pd.api.types.is_numeric_dtype(cells[axis])]
+    roles = "".join(f" columns.{role}={axis}" for role, axis in zip("ND", numbers, strict=False))
+    return f"Next:   python -m mnist_scaling.fit {layout.name_argument(folder.absolute())}{roles}"

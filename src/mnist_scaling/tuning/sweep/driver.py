@@ -7,17 +7,17 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_scaling.study import files, layout
-from mnist_scaling.study.vocabulary import FAILED, TRIAL
-from mnist_scaling.tuning.cell import next_settings, transfer
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.study.columns import FAILED, TRIAL
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.sweep import study_tables
+from mnist_scaling.tuning.sweep.announcement import CellLeft, StallWatch, StudyProgress
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.sweep.next_jobs import CellState, Method, Queue
-from mnist_scaling.tuning.sweep.progress import CellLeft, StallWatch, StudyProgress
+from mnist_scaling.tuning.sweep.next_jobs import CellState, Method, longest_chains, parents
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
 
@@ -35,20 +35,7 @@ _FAILURES = 3
 
 
 class Driver:
-    """Tunes the cells of a study and keeps its tables.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    cells : sequence of Cell
-        Those of the grid.
-    method : Method
-    provenance : mapping, optional
-        How the study was made, for study.json.
-    mirror : Mirror, optional
-        Told of every finished trial; nothing is read from it.
-    """
+    """Tunes the cells of a study and keeps its tables; the mirror is told of every finished trial."""
 
     def __init__(
         self,
@@ -61,9 +48,8 @@ class Driver:
         self.folder, self._provenance, self._mirror = folder, provenance or {}, mirror
         self.ledger = Ledger(folder, cells)
         self.cells = {cell.name: CellState(cell, self.ledger, method) for cell in cells}
-        found = transfer.parents(cells, method.transfer)
+        found = parents(cells, method.transfer)
         self.parents = {name: [self.cells[cell.name] for cell in found[name]] for name in self.cells}
-        self._n_trials = method.effort.n_trials
         self._running: dict[Future[Outcome], Job] = {}
         self._failed: list[Job] = []
         self._fault: str | None = None
@@ -73,11 +59,6 @@ class Driver:
     def is_finished(self) -> bool:
         """Whether no run is left to do."""
         return all(cell.tuned and not cell.repeats_left for cell in self.cells.values())
-
-    def has_untried_ranges(self) -> bool:
-        """Whether the ranges of some cell have grown since its last trial."""
-        cells = [(state.cell, self.ledger.trials(state.cell)) for state in self.cells.values()]
-        return any(next_settings.predates(cell, trials[-1]) for cell, trials in cells if trials)
 
     def finish(self) -> None:
         """Write whatever a finished study lacks beside its records; study.json stays that of the sweep that trained."""
@@ -89,15 +70,10 @@ class Driver:
     def run(self, workers: Workers) -> None:
         """Tune until every cell has its trials and its repeats; finished runs are never made again.
 
-        Raises
-        ------
-        MachineError
-            When the machine is at fault, once the runs that were under way have ended.
-        SetUpError
-            When run after run fails: then the set-up is at fault, not a setting.
+        It raises MachineError when the machine is at fault, once the runs that were under way have ended, and
+        SetUpError when run after run fails: then the set-up is at fault, not a setting.
         """
         self._workers = workers
-        self._queue = Queue(self.cells, self.parents, self._n_trials)
         cells = self.cells.items()
         left = {name: CellLeft(cell.trials_left, cell.repeats_left, cell.cell.cost) for name, cell in cells}
         self.progress = StudyProgress(left, workers.count())
@@ -116,22 +92,38 @@ class Driver:
     def _fill(self) -> bool:
         """Hand over jobs while there is room; whether any job is under way."""
         room = self._workers.room() if self._fault is None else 0
-        for cell in self._queue.tuning():
+        for cell in [cell for cell in self._by_chain if not cell.tuned and self._is_ready(cell)]:
             if room is not None and room <= 0:
                 break
             room = self._submit(cell.next_trials(self.parents[cell.cell.name]), room)
         # A round ends with its longest job, and trials must not wait for a repeat.
         longest = None if self._workers.isolates else max((job.cost for job in self._running.values()), default=None)
         # No job waits for a repeat, so repeats take the places that trials leave free.
-        for cell in self._queue.repeating():
+        for cell in [cell for cell in self._by_cost if cell.tuned and not cell.asked_repeats]:
             if room is not None and room <= 0:
                 break
             if longest is None or cell.cell.cost <= longest:
                 jobs = cell.next_repeats()
                 self._show_repeats(cell.cell.name, len(jobs))
                 room = self._submit(jobs, room)
-                self._queue.repeated(cell)
         return bool(self._running)
+
+    def _is_ready(self, cell: CellState) -> bool:
+        return all(parent.tuned for parent in self.parents[cell.cell.name])
+
+    @cached_property
+    def _by_cost(self) -> list[CellState]:
+        return sorted(self.cells.values(), key=lambda cell: -cell.cell.cost)
+
+    @cached_property
+    def _by_chain(self) -> list[CellState]:
+        """Cells by the longest chain of cells that wait for them; equal ones in the order of the grid."""
+        after: dict[str, list[str]] = {name: [] for name in self.cells}
+        for name, found in self.parents.items():
+            for parent in found:
+                after[parent.cell.name].append(name)
+        chain = longest_chains(after, {name: state.cell.cost for name, state in self.cells.items()})
+        return sorted(self.cells.values(), key=lambda state: -chain[state.cell.name])
 
     def _submit(self, jobs: Sequence[Job], room: int | None) -> int | None:
         for job in jobs:
@@ -191,7 +183,6 @@ class Driver:
             cell = self.cells[job.cell]
             if all(other.folder != job.folder for other in again):
                 cell.running = [other for other in cell.running if other.folder != job.folder]
-                cell.changed()
         self._judge([job for job, _ in ended if self.ledger.row(job) is not None])
         for cell in {job.cell: self.cells[job.cell] for job, _ in ended}.values():
             if cell.tuned and not cell.running:

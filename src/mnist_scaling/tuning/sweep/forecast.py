@@ -1,4 +1,4 @@
-"""A sweep before it trains: its runs, its time, and how many workers it can keep busy."""
+"""A sweep before it trains: its runs, and its time."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from mnist_scaling.study import layout, records
+from mnist_scaling.study.columns import REPEAT, TRIAL
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import REPEAT, TRIAL
-from mnist_scaling.tuning.cell import transfer
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
-from mnist_scaling.tuning.grid.partitioning import Partition
-from mnist_scaling.tuning.sweep.next_jobs import REPEATED, Method
-from mnist_scaling.tuning.sweep.progress import BUSY
+from mnist_scaling.tuning.cell import search_space
+from mnist_scaling.tuning.cell.composition import Cell
+from mnist_scaling.tuning.cell.partitioning import Partition
+from mnist_scaling.tuning.sweep.next_jobs import REPEATED, Method, longest_chains, parents
+
+BUSY = 1.9
+"""Seconds that a run takes per predicted second (`Task.cost`) while every core is busy: LOG.md, 2026-11-24."""
 
 OVERHEAD = 0.2
 """Seconds that a worker spends per run on all but training: composing, recording, waiting for its turn."""
-
-MANY = 1.4
-"""Workers per worker that can be busy, from which on something is said: about half of them were idle in replays."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,7 @@ class Sweep:
     parts: Partition
     """What the overrides were taken for."""
     cells: Sequence[Cell]
-    data: Sequence[str]
-    """What is known of their data, in words."""
     method: Method
-    most: int | None
-    """Values that are kept of each axis."""
     workers: int | None
     """Runs at a time; None where the launcher decides."""
 
@@ -77,12 +71,19 @@ class Sweep:
 
 
 def seconds(sweep: Sweep, left: Mapping[str, tuple[int, int]], pace: float = BUSY) -> float:
-    """Predicted seconds of the runs that are left.
+    """Predicted seconds of the runs that are left: trials and repeats of each cell, by its name.
 
     (pace * predicted + OVERHEAD * runs) / workers, but no less than the longest chain of runs that wait for each other.
     """
-    work, chain = _work(sweep, left, pace)
-    return max(work / (sweep.workers or 1), chain)
+    work, trials, repeats = 0.0, {}, {}
+    for cell in sweep.cells:
+        trial = pace * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
+        n_trials, n_repeats = left[cell.name]
+        # As if the repeats of a cell came one after another, as they do where all workers are busy.
+        repeats[cell.name] = n_repeats * (pace * cell.cost + OVERHEAD)
+        trials[cell.name] = ceil(n_trials / sweep.method.effort.trials_per_batch) * trial
+        work += n_trials * trial + repeats[cell.name]
+    return max(work / (sweep.workers or 1), longest_chain(sweep.cells, sweep.method.transfer, trials, repeats))
 
 
 def longest_chain(cells: Sequence[Cell], rule: str, trials: Mapping[str, float], repeats: Mapping[str, float]) -> float:
@@ -95,42 +96,9 @@ def longest_chain(cells: Sequence[Cell], rule: str, trials: Mapping[str, float],
     trials, repeats : mapping
         A cell's name to the seconds of its batches of trials one after another, and of its repeats.
     """
-    waits = {name: [parent.name for parent in found] for name, found in transfer.parents(cells, rule).items()}
-    tuned = transfer.longest_chains(waits, trials)
+    waits = {name: [parent.name for parent in found] for name, found in parents(cells, rule).items()}
+    tuned = longest_chains(waits, trials)
     return max((tuned[name] + repeats[name] for name in tuned), default=0.0)
-
-
-def _work(sweep: Sweep, left: Mapping[str, tuple[int, int]], pace: float = BUSY) -> tuple[float, float]:
-    """Predicted seconds of one core for runs, and for the longest chain of them that wait for each other."""
-    total, trials, repeats = 0.0, {}, {}
-    for cell in sweep.cells:
-        trial = pace * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
-        repeat = pace * cell.cost + OVERHEAD
-        n_trials, n_repeats = left[cell.name]
-        total += n_trials * trial + n_repeats * repeat
-        # As if the repeats of a cell came one after another, as they do where all workers are busy.
-        rounds = ceil(n_trials / sweep.method.effort.trials_per_batch)
-        trials[cell.name], repeats[cell.name] = rounds * trial, n_repeats * repeat
-    return total, longest_chain(sweep.cells, sweep.method.transfer, trials, repeats)
-
-
-def idle_workers(sweep: Sweep) -> str | None:
-    """That not all workers will be busy, as a sentence; None where they will.
-
-    Work / longest chain is the most workers that can be busy on average (Brent 1974). It is predicted as if runs of
-    one cell took equally long; in replays of recorded studies 0.4 to 1 of it were busy.
-    """
-    if sweep.workers is None or max(map(sweep.trials, sweep.cells)) == 1:
-        return None
-    work, chain = _work(sweep, {cell.name: (sweep.trials(cell), sweep.repeats(cell)) for cell in sweep.cells})
-    busy = work / chain if chain else 1.0
-    if sweep.workers < MANY * busy:
-        return None
-    return (
-        f"This study keeps no more than about {max(busy, 1):.0f} of {sweep.workers} workers busy, because trials wait "
-        "for others. docs/scaling_out.md has the overrides that keep more of them busy, and what they cost: they "
-        "change the rows, so choose before the study begins."
-    )
 
 
 @dataclass(frozen=True)
@@ -140,12 +108,8 @@ class Preview:
     cells: int
     finished: int
     """Cells that have all their trials and repeats."""
-    runs: int
-    """Runs of all cells together that have a record."""
-    seconds: float
-    """Predicted for the whole study."""
     left: float
-    """Predicted for the runs that have no record."""
+    """Predicted seconds of the runs that have no record."""
     latest: float
     """When the last record was written, in seconds since 1970; 0 before the first."""
 
@@ -199,20 +163,12 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
         When an override is at fault, or the study's folder holds a study of another identity.
     """
     sweep = foreseen(overrides, conf_dir, task)
-    wanted = {cell.name: (sweep.trials(cell), sweep.repeats(cell)) for cell in sweep.cells}
-    left = {cell.name: _lacking(sweep, cell) for cell in sweep.cells}
-    return Preview(
-        len(sweep.cells),
-        sum(1 for runs in left.values() if not any(runs)),
-        sum(sum(wanted[name]) - sum(runs) for name, runs in left.items()),
-        seconds(sweep, wanted),
-        seconds(sweep, left),
-        max((path.stat().st_mtime for path in sweep.folder.rglob(layout.RESULT)), default=0.0),
-    )
-
-
-def _lacking(sweep: Sweep, cell: Cell) -> tuple[int, int]:
-    """Trials and repeats of a cell that have no record; one that is damaged counts here, and is made again."""
-    folder = sweep.folder / cell.folder
-    trials, repeats = (sum(1 for _ in folder.glob(f"{stage}-*/{layout.RESULT}")) for stage in (TRIAL, REPEAT))
-    return sweep.left(cell, trials, repeats)
+    left = {}
+    for cell in sweep.cells:
+        found = sweep.folder / cell.folder
+        # A damaged record counts here, and is made again.
+        n_trials, n_repeats = (sum(1 for _ in found.glob(f"{s}-*/{layout.RESULT}")) for s in (TRIAL, REPEAT))
+        left[cell.name] = sweep.left(cell, n_trials, n_repeats)
+    latest = max((path.stat().st_mtime for path in sweep.folder.rglob(layout.RESULT)), default=0.0)
+    finished = sum(not any(runs) for runs in left.values())
+    return Preview(len(sweep.cells), finished, seconds(sweep, left), latest)

@@ -15,24 +15,17 @@ from filelock import FileLock, Timeout
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
-from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.columns import COMPLETE, FAILED, TRIAL, column_of
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import COMPLETE, FAILED, TRIAL
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
-from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.workers.job import Job, Outcome
 from mnist_scaling.tuning.workers.perform import of_job, write_record
 
 
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[None]:
-    """Make a study's folder and hold its lock: a study takes one sweep at a time.
-
-    Raises
-    ------
-    InputError
-        When nothing can be kept in the folder, or another process holds the lock.
-    """
+    """Make a study's folder and hold its lock: a study takes one sweep at a time."""
     lock, owner = FileLock(folder / layout.LOCK), folder / layout.OWNER
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,19 +53,7 @@ class Ledger:
     """The records below a study's folder, and their rows for trials.csv.
 
     Damaged records are set aside and missing ones are said, on stderr: the runs are made again like any that is
-    missing.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    cells : sequence of Cell
-        Those of the sweep.
-
-    Raises
-    ------
-    InputError
-        When a record is of another configuration than its cell, or a folder that would be written is a link.
+    missing. A record of another configuration than its cell is refused, and so is a folder that is a link.
     """
 
     def __init__(self, folder: Path, cells: Sequence[Cell] = ()) -> None:
@@ -114,6 +95,10 @@ class Ledger:
             self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space, cap)
         else:
             self._repeats[path.parent][record["number"]] = repeat_from_record(record, cell.space, cap)
+
+    def n_trials(self, cell: Cell) -> int:
+        """How many trials of a cell are finished."""
+        return len(self._trials[self.folder / cell.folder])
 
     def trials(self, cell: Cell) -> list[Trial]:
         """A cell's finished trials, in the order of their numbers."""

@@ -1,10 +1,11 @@
-"""Which job is next: the cell whose turn it is (`Queue`), and the runs that this cell lacks (`CellState`)."""
+"""Which runs a cell lacks, as jobs, and which cells a cell waits for."""
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,14 +13,22 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling.config import flatten
 from mnist_scaling.errors import one_of
 from mnist_scaling.study import files, layout, records
-from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.columns import (
+    COMPLETE,
+    CONTROL,
+    INDEPENDENT,
+    REPEAT,
+    SAMPLER,
+    SEED,
+    TRANSFER_RULES,
+    TRIAL,
+    column_of,
+)
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, SAMPLER, TRANSFER_RULES, TRIAL
-from mnist_scaling.tuning.cell import certificate, next_settings, transfer
+from mnist_scaling.tuning.cell import certificate, next_settings, search_space
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.workers.job import Job, Pruning
 
@@ -37,7 +46,7 @@ class Method:
     pruner: DictConfig | None
     """Node of the ``hydra/sweeper/pruner`` group."""
     transfer: str
-    """How cells start from cheaper ones (`transfer.parents`)."""
+    """How cells start from cheaper ones (`parents`)."""
 
     def __post_init__(self) -> None:
         one_of("hydra.sweeper.transfer", self.transfer, TRANSFER_RULES)
@@ -56,28 +65,18 @@ class Method:
 
 
 class CellState:
-    """Asks for trials until the cell has all of them; then for repeats of its selected settings.
-
-    Parameters
-    ----------
-    cell : Cell
-    ledger : Ledger
-    method : Method
-    """
+    """Asks for trials until the cell has all of them; then for repeats of its selected settings."""
 
     def __init__(self, cell: Cell, ledger: Ledger, method: Method) -> None:
         self.cell, self._ledger = cell, ledger
         self._method = replace(method, effort=replace(method.effort, **cell.effort))
         self.running: list[Job] = []
-        self._left: int | None = None
-        self._repeated = False
+        self.asked_repeats = False
 
     @property
     def trials_left(self) -> int:
         """Trials still to be finished."""
-        if self._left is None:
-            self._left = next_settings.trials_left(self.cell, self._ledger.trials(self.cell), self._method.effort)
-        return self._left
+        return next_settings.trials_left(self.cell, self._ledger.n_trials(self.cell), self._method.effort)
 
     @property
     def tuned(self) -> bool:
@@ -92,10 +91,6 @@ class CellState:
         settings = 1 + (self._method.effort.repeat_control and self._control() is not None)
         return max(self._method.effort.n_repeats * settings - len(self._ledger.repeats(self.cell)), 0)
 
-    def changed(self) -> None:
-        """A record came or went."""
-        self._left = None
-
     def next_trials(self, neighbours: Sequence[CellState]) -> list[Job]:
         """The next trials, none while the last ones run: they are to learn from each other."""
         if self.running or not self.trials_left:
@@ -109,13 +104,13 @@ class CellState:
 
     def next_repeats(self) -> list[Job]:
         """Repeats of the selected settings that have no record yet; once, because none depends on another."""
-        if self._repeated or self.running or not self.tuned:
+        if self.asked_repeats or self.running or not self.tuned:
             return []
         known = self._ledger.repeats(self.cell)
         for repeat in next_settings.shorter_repeats(self.cell, self._selected(), known):
             self._ledger.delete(self.cell, REPEAT, repeat.number)
         self.running += [self._job(REPEAT, r.number, r.seed, dict(r.setting)) for r in self._missing_repeats()]
-        self._repeated = True  # a run that leaves no record is handled by the driver
+        self.asked_repeats = True  # a run that leaves no record is handled by the driver
         return list(self.running)
 
     def _missing_repeats(self) -> list[RepeatRun]:
@@ -189,71 +184,31 @@ class CellState:
             self.describe((), **{IMPORTANCES: importances, REPEATED: len(self._selected())})
 
 
-class Queue:
-    """The cells of a study, in the order in which they are to have the next free worker: no look passes over all.
+def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
+    """The cells that each cell waits for, by its name: along every axis of numbers the next cheaper one, or none."""
+    waits: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
+    if rule == INDEPENDENT:
+        return waits
+    # Seeds are replicates, so no cell starts from what a cell of another seed has selected.
+    for key in [key for key in cells[0].keys if key != SEED] if cells else ():
+        lines: dict[tuple[Any, ...], list[Cell]] = {}
+        for cell in cells:
+            if _is_number(cell.keys[key]):
+                lines.setdefault(tuple(v for k, v in cell.keys.items() if k != key), []).append(cell)
+        for line in lines.values():
+            line.sort(key=lambda cell: (cell.cost, cell.keys[key]))
+            for cheaper, cell in pairwise(line):
+                waits[cell.name].append(cheaper)
+    return waits
 
-    Cells that wait for others are not in it, nor cells that are finished. The cell with the longest chain of cells
-    that wait for it comes first; of the cells that are tuned and not repeated, the one with the longest runs.
 
-    Parameters
-    ----------
-    cells : mapping
-        Every cell, by its name.
-    parents : mapping
-        The cells that each cell waits for, by its name.
-    n_trials : int
-        Per cell.
-    """
+def longest_chains(after: Mapping[str, Sequence[str]], weights: Mapping[str, float]) -> dict[str, float]:
+    """The weight of the longest chain from each cell on: its own, and the most of what comes `after` it."""
+    found: dict[str, float] = {}
+    for name in TopologicalSorter(after).static_order():
+        found[name] = weights[name] + max((found[other] for other in after[name]), default=0.0)
+    return found
 
-    def __init__(
-        self, cells: Mapping[str, CellState], parents: Mapping[str, Sequence[CellState]], n_trials: int
-    ) -> None:
-        self._cells = cells
-        self._children: dict[str, list[CellState]] = {name: [] for name in cells}
-        for name, found in parents.items():
-            for parent in found:
-                self._children[parent.cell.name].append(cells[name])
-        after = {name: [child.cell.name for child in found] for name, found in self._children.items()}
-        chain = transfer.longest_chains(after, {name: cell.cell.cost * n_trials for name, cell in cells.items()})
-        # In the order of the grid where two are equal.
-        self._by_chain = {name: (-chain[name], n) for n, name in enumerate(cells)}
-        self._by_cost = {name: (-cell.cell.cost, n) for n, (name, cell) in enumerate(cells.items())}
-        self._waits_for = {name: len(found) for name, found in parents.items()}
-        self._tuning: list[CellState] | None = None
-        self._repeating: list[CellState] = []
 
-    def tuning(self) -> Iterator[CellState]:
-        """Cells with trials left, or under way; those that turn out to be tuned make room for what waited for them."""
-        if self._tuning is None:
-            ready = [cell for cell in self._cells.values() if not self._waits_for[cell.cell.name]]
-            self._tuning = sorted(ready, key=self._chain)
-        place = 0
-        while place < len(self._tuning):
-            cell = self._tuning[place]
-            if cell.tuned:
-                self._advance(self._tuning.pop(place), place)
-                continue
-            yield cell
-            # What was yielded may be tuned by now: then it makes room before any cell behind it has its turn.
-            if not cell.tuned:
-                place += 1
-
-    def repeating(self) -> list[CellState]:
-        """Cells that are tuned and not yet repeated."""
-        return list(self._repeating)
-
-    def repeated(self, cell: CellState) -> None:
-        """Take off a cell whose repeats were handed over."""
-        self._repeating.remove(cell)
-
-    def _advance(self, cell: CellState, place: int) -> None:
-        """A cell is tuned: it may be repeated, and cells that waited for it alone may begin, none before this place."""
-        assert self._tuning is not None
-        insort(self._repeating, cell, key=lambda other: self._by_cost[other.cell.name])
-        for child in self._children[cell.cell.name]:
-            self._waits_for[child.cell.name] -= 1
-            if not self._waits_for[child.cell.name]:
-                insort(self._tuning, child, lo=place, key=self._chain)
-
-    def _chain(self, cell: CellState) -> tuple[float, int]:
-        return self._by_chain[cell.cell.name]
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -12,15 +12,24 @@ from optuna.distributions import json_to_distribution
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, records
-from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
+from mnist_scaling.study.columns import (
+    BRANCH,
+    COMPLETE,
+    IMPORTANCE,
+    NO,
+    NOTHING_TUNED,
+    REPEAT,
+    RUN_SEED,
+    TRIAL,
+    YES,
+    column_of,
+)
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.tables.trials_and_cells import same
-from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
-from mnist_scaling.tuning.cell import certificate
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.cell import certificate, search_space
+from mnist_scaling.tuning.cell.composition import Cell
 
 
 def join(
@@ -28,23 +37,8 @@ def join(
 ) -> dict[str, Any]:
     """Check that cells may join the study in a folder; its identity, for study.json.
 
-    This comes before anything is written, so that a refused sweep leaves nothing behind.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    cells : sequence of Cell
-    not_yet_known : iterable of str
-        Config keys that are not compared.
-    method : mapping
-        What decides their next settings: config key of the sweeper to value.
-
-    Raises
-    ------
-    InputError
-        When they differ along other axes than the study's cells, or in anything else, or when the study was made by
-        another version or another program.
+    This comes before anything is written, so that a refused sweep leaves nothing behind. `not_yet_known` are config
+    keys that are not compared, `method` is what decides the next settings, by config key of the sweeper.
     """
     had, axes = _known_axes(folder), list(cells[0].axes)
     if had is not None and had != axes:
@@ -70,17 +64,7 @@ def _known_axes(folder: Path) -> list[str] | None:
 
 
 def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
-    """Rewrite both tables of a study and its study.json, each atomically.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    rows : mapping
-        A run's folder to its row for trials.csv (`records.row`).
-    provenance : mapping
-        Further entries of study.json: how the study was made.
-    """
+    """Rewrite both tables of a study, from each run's row, and its study.json, each atomically."""
     described = records.read_cells(folder)
     cells = list(described.values())
     # Rows of a cell wait for its record: without one nobody knows the ranges that it was tuned in.

@@ -86,17 +86,8 @@ def from_text(text: str) -> MachineError:
 def resume_after(sweep: Callable[[], None], measured: Callable[[], int]) -> None:
     """Run a sweep to its end; after a fault of the machine, wait and resume it, as the same command would.
 
-    Parameters
-    ----------
-    sweep : callable
-        Resumes what is there.
-    measured : callable
-        How many runs have a record. As long as the number grows, the sweep is resumed again.
-
-    Raises
-    ------
-    InputError
-        When no run was added in all of `SWEEP_WAITS`; the message says what is at fault.
+    As long as the number of `measured` runs grows, it is resumed again. When no run was added in all of `SWEEP_WAITS`,
+    an InputError says what is at fault.
     """
     tries, before = 0, -1
     while True:

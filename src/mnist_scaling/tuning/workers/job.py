@@ -79,13 +79,7 @@ class Outcome:
 
 
 def packed(task: Task) -> bytes:
-    """A task as it travels.
-
-    Raises
-    ------
-    InputError
-        When it can't: it lies in no file, and holds what has no meaning elsewhere.
-    """
+    """A task as it travels; InputError when it can't: it lies in no file, and holds what has no meaning elsewhere."""
     try:
         return cloudpickle.dumps(task)
     except Exception as error:
@@ -177,14 +171,7 @@ class Parcel:
 
 
 class Packer:
-    """Makes parcels of an application's jobs.
-
-    Parameters
-    ----------
-    application : Application
-    far : bool
-        Whether workers may be on other hosts, and outlive the sweep.
-    """
+    """Makes parcels of an application's jobs; `far` workers may be on other hosts, and outlive the sweep."""
 
     def __init__(self, application: Application, far: bool = False) -> None:
         self._application, self._far, self._folder = application, far, application.folder

@@ -28,19 +28,11 @@ _CONTEXT = get_context("forkserver") if _IS_FORKED else get_context("spawn")
 
 
 class LocalWorkers(Workers):
-    """Processes of this machine, one job each at a time, handed the next as soon as it is free.
+    """Processes of this machine, one job each at a time, handed the next as soon as it is free; GPUs are taken in turn.
 
     Every process has a pipe and a thread of its own and shares no lock with another, so that one that is killed at any
-    moment, even while it starts, takes nothing but its job with it. (loky breaks the whole pool then; pebble
-    keeps it, but not when the process was starting.)
-
-    Parameters
-    ----------
-    application : Application
-    n : int
-        Processes.
-    gpus : sequence of str
-        One for each process, in turn; none leaves that to CUDA.
+    moment, even while it starts, takes nothing but its job with it. (loky breaks the whole pool then; pebble keeps it,
+    but not when the process was starting.)
     """
 
     def __init__(self, application: Application, n: int, gpus: Sequence[str] = ()) -> None:

@@ -16,10 +16,10 @@ from typing import Any
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
+from mnist_scaling.study.columns import CONTROL, FAILED, NOTES, RANGES, TRIAL
 from mnist_scaling.study.files import write_sealed
 from mnist_scaling.study.records import make_record
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.task import Task, Values
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
@@ -32,12 +32,6 @@ def perform(parcel: Parcel, task: Task) -> Outcome:
 
     An exception of the run becomes text in the record. A fault of the machine, and a configuration that breaks a rule,
     leave none: they become the text of the outcome, because not every exception survives a pickle.
-
-    Parameters
-    ----------
-    parcel : Parcel
-    task : Task
-        What the application trains.
     """
     if parcel.owner is not None and parcel.is_at_home:
         _end_with(parcel.owner)
@@ -84,18 +78,7 @@ class _Judge:
 def measure(
     values: Values, stage: str, seed: int, train: Callable[[], TrainResult], keep_errors: bool = True
 ) -> dict[str, Any]:
-    """The record of a run: its result, or the error that ended it.
-
-    Parameters
-    ----------
-    values : mapping
-        Of the run, as the record is to have them.
-    stage : str
-    seed : int
-    train : callable
-    keep_errors : bool
-        Put an exception into the record as text; otherwise let it through.
-    """
+    """The record of a run: its result, or the error that ended it, unless errors are to be let through."""
     start = time.perf_counter()
     outcome, error = None, None
     try:
@@ -113,16 +96,7 @@ def measure(
 
 
 def of_job(record: Mapping[str, Any], job: Job, notes: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's record with its job's number and, of a trial, how its setting was chosen.
-
-    Parameters
-    ----------
-    record : mapping
-        As `make_record` or `measure` gives it.
-    job : Job
-    notes : mapping
-        Of the sampler, and of the pruner.
-    """
+    """A run's record with its job's number and, of a trial, how its setting was chosen."""
     chosen = {"origin": job.origin, NOTES: notes, RANGES: job.ranges} if job.stage == TRIAL else {}
     return {**record, "number": job.index, **chosen}
 

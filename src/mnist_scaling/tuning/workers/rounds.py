@@ -34,13 +34,7 @@ _Round = Sequence[tuple[Job, Path, Future[Outcome]]]
 
 
 class Rounds(Workers):
-    """The runs of an application through a launcher.
-
-    Parameters
-    ----------
-    application : Application
-    launcher : Launcher
-    """
+    """The runs of an application through a launcher."""
 
     isolates = False
 
@@ -69,13 +63,7 @@ class Rounds(Workers):
         return future
 
     def flush(self, look: Callable[[], None]) -> None:
-        """Launch the round, wait for all of it, and settle its futures.
-
-        Raises
-        ------
-        InputError
-            When the launcher has started nothing.
-        """
+        """Launch the round, wait for all of it, and settle its futures; InputError when nothing was started."""
         jobs, self._round = self._round, []
         if not jobs:
             return

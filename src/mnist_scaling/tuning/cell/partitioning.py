@@ -18,8 +18,8 @@ from mnist_scaling import config
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, SEED, TRIAL_COLUMNS, column_of
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.search_space import NUISANCE
+from mnist_scaling.tuning.cell import search_space
+from mnist_scaling.tuning.cell.search_space import NUISANCE
 
 _NO_AXES = ("name",)
 """Config keys that belong to a sweep as a whole, beside Hydra's own."""
@@ -51,26 +51,11 @@ class Partition:
 
 
 def partition(arguments: Sequence[str], space_keys: Iterable[str], loader: ConfigLoader | None = None) -> Partition:
-    """Sort a sweep's overrides into fixed values, axes of the grid and the search space.
+    """Sort overrides, an experiment's before the command line's, into fixed values, axes and search space.
 
-    A plain value is fixed, and leaves the search space if it was there. A swept key is tuned when it
-    is in the search space or tagged `nuisance`; any other swept key is an axis. Of several overrides
-    of one key the last counts.
-
-    Parameters
-    ----------
-    arguments : sequence of str
-        Hydra overrides, the experiment's first, the command line's last.
-    space_keys : iterable of str
-        Keys of the config's `search_space`.
-    loader : ConfigLoader, optional
-        Knows the files of a config group, for ``glob(*)``.
-
-    Raises
-    ------
-    InputError
-        For an interval on an axis, because a grid needs a list of values; for an axis that is no key of a run; for a
-        shuffled sweep, which a resume would shuffle otherwise.
+    A plain value is fixed, and leaves the search space if it was there. A swept key is tuned when it is in the search
+    space or tagged `nuisance`; any other swept key is an axis. Of several overrides of one key the last counts.
+    `loader` knows the files of a config group, for ``glob(*)``.
     """
     tuned = set(space_keys)
     last: dict[str, Override] = {}
@@ -116,20 +101,7 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str], loader: Confi
 
 
 def check_axes(axes: Mapping[str, Any], tuned: Iterable[str]) -> None:
-    """Refuse axes that tables have no place for.
-
-    Parameters
-    ----------
-    axes : mapping
-        Swept config key to a cell's value.
-    tuned : iterable of str
-        Config keys that the cell tunes.
-
-    Raises
-    ------
-    InputError
-        When a key is both, two keys share a column, or a value does not come back from a field of a table.
-    """
+    """Refuse axes that tables have no place for: an axis that is tuned too, two keys of one column, odd values."""
     both = [key for key in axes if key in set(tuned)]
     if both:
         raise InputError(
@@ -187,17 +159,8 @@ def thinned(values: tuple[str, ...], most: int | None) -> tuple[str, ...]:
 def read_cell_list(path: str, given: Iterable[str] = ()) -> list[dict[str, str]]:
     """The cells of a list, each as config key to override text; keys of `EFFORT` are no axes.
 
-    Parameters
-    ----------
-    path : str
-        A CSV file whose header holds config keys, one row per cell; or a YAML file with a list of mappings.
-    given : iterable of str
-        Keys that the sweep sets otherwise, as axes or fixed values: none of them may be in the list.
-
-    Raises
-    ------
-    InputError
-        When the file is absent, empty or of another shape, or when a key has two homes.
+    The file is CSV whose header holds config keys, one row per cell, or YAML with a list of mappings. No key may be one
+    that the sweep sets otherwise (`given`).
     """
     rows = _rows(Path(path).expanduser())
     if not rows or not rows[0]:

@@ -25,8 +25,8 @@ from mnist_scaling import config
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity, layout
 from mnist_scaling.study.columns import column_of
-from mnist_scaling.tuning.grid import partitioning, search_space
-from mnist_scaling.tuning.grid.partitioning import Partition
+from mnist_scaling.tuning.cell import partitioning, search_space
+from mnist_scaling.tuning.cell.partitioning import Partition
 from mnist_scaling.tuning.task import Task, Values
 
 Compose = Callable[[list[str]], DictConfig]
@@ -69,15 +69,7 @@ class Cell:
 
     @cached_property
     def cost(self) -> float:
-        """Relative cost of one run.
-
-        It is computed when it is first asked for, because that imports torch, and a finished study never asks.
-
-        Raises
-        ------
-        InputError
-            When the run can't be trained.
-        """
+        """Relative cost of one run; InputError when it can't be trained. Late, because it imports torch."""
         return self.task.cost(self.values)
 
     @cached_property
@@ -118,26 +110,10 @@ def cells(
     max_values_per_axis: int | None = None,
     listed: Sequence[Mapping[str, str]] = ({},),
 ) -> list[Cell]:
-    """Every cell of the grid, composed and checked.
+    """Every cell of the grid, composed and checked: `listed` settings (`read_cell_list`) crossed with the axes.
 
-    Parameters
-    ----------
-    parts : Partition
-        The sweep's overrides.
-    compose : callable
-        Overrides to a composed config.
-    task : Task
-        What is trained.
-    max_values_per_axis : int, optional
-        Keep only that many values of each axis, evenly spread with both ends.
-    listed : sequence of mapping
-        Settings of an explicit list (`read_cell_list`), its keys being axes too: each is crossed with the axes.
-
-    Raises
-    ------
-    InputError
-        When a config breaks a rule, a key is both axis and tuned, a value of an axis has no place in a table, or two
-        cells have no names of their own.
+    It raises InputError when a config breaks a rule, a key is both axis and tuned, a value of an axis has no place in a
+    table, or two cells have no names of their own.
     """
     axes = {key: partitioning.thinned(values, max_values_per_axis) for key, values in parts.axes.items()}
     composer = _Composer(compose, parts, task)
@@ -166,8 +142,6 @@ class _Base:
     """The parts of the config that the cell is made of."""
     simple: frozenset[str]
     """Axes whose values can be set afterwards."""
-    values: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)
-    """Axis and text to the value in a config, and in the values of a run."""
 
 
 class _Composer:
@@ -224,13 +198,17 @@ class _Composer:
 
     def _shifted(self, base: _Base, chosen: Mapping[str, str]) -> Cell | None:
         """A cell from another one with the same config groups; None where Hydra must compose it."""
-        keys, values = dict(base.cell.keys), {}
+        node = copy.deepcopy(base.node)
         try:
             for key in base.simple:
-                keys[key], values[key] = _value(base, key, chosen[key])
-            values = self._task.changed(base.cell.values, values)
-        except (InputError, OmegaConfBaseException, _NotPlain):
+                value = OverridesParser.create().parse_override(f"{key}={chosen[key]}").value()
+                if not isinstance(value, bool | int | float | str | None) or "${" in str(value):
+                    return None
+                OmegaConf.update(node, key, value, merge=True)
+            values = self._task.values(node)
+        except (InputError, OmegaConfBaseException):
             return None
+        keys = base.cell.keys | {key: _of(node, key) for key in base.simple}
         return replace(base.cell, keys=keys, overrides=self._overrides(chosen), values=values)
 
 
@@ -248,26 +226,10 @@ def _check_ranges(task: Task, values: Values, space: Mapping[str, BaseDistributi
                 ) from None
 
 
-def _value(base: _Base, key: str, text: str) -> tuple[Any, Any]:
-    """The value of a key in a config and in the values of a run, each converted as its schema says."""
-    if (key, text) not in base.values:
-        value = OverridesParser.create().parse_override(f"{key}={text}").value()
-        if not isinstance(value, bool | int | float | str | None) or "${" in str(value):
-            raise _NotPlain
-        node = copy.deepcopy(base.node)
-        OmegaConf.update(node, key, value, merge=True)
-        base.values[key, text] = _of(node, key), base.cell.task.values(node)[key]
-    return base.values[key, text]
-
-
 def _of(cfg: DictConfig, key: str) -> Any:
     """The value of a key; a member of an enumeration by its name."""
     value = OmegaConf.select(cfg, key)
     return value.name if isinstance(value, Enum) else value
-
-
-class _NotPlain(Exception):  # noqa: N818, it never leaves this file
-    """A value is a list, a mapping or an interpolation."""
 
 
 def _following(node: DictConfig) -> tuple[str, ...]:

@@ -39,37 +39,16 @@ _TAGS = ("log", NUISANCE, *LIMITS)
 
 
 def distributions(specs: Mapping[str, str | None], values: Mapping[str, Any]) -> dict[str, BaseDistribution]:
-    """Optuna distributions of a search space.
+    """Optuna distributions of a search space: config key to Hydra sweep syntax; null takes a key out of the space.
 
-    Parameters
-    ----------
-    specs : mapping
-        Config key to Hydra sweep syntax, such as ``tag(log, interval(1e-4, 1e-1))`` or
-        ``choice(16, 32)``; null takes a key out of the space.
-    values : mapping
-        The config's own value of each key: an interval of a whole-number key has whole numbers.
-
-    Raises
-    ------
-    InputError
-        When a specification is no sweep or can't be parsed.
+    `values` are the config's own: an interval of a whole-number key has whole numbers. InputError tells what is no
+    sweep.
     """
     return {key: _distribution(key, spec, values[key]) for key, spec in specs.items() if spec is not None}
 
 
 def declared_limits(specs: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
-    """The ends of each range that its tags declare to be limits; keys without one are left out.
-
-    Parameters
-    ----------
-    specs : mapping
-        As in `distributions`, which has accepted them.
-
-    Raises
-    ------
-    InputError
-        For a tag that means nothing here, such as a misspelt one.
-    """
+    """The ends of each range that its tags declare to be limits; keys without one are left out."""
     found = {}
     for key, spec in specs.items():
         given = tags(OverridesParser.create().parse_override(f"{key}={spec}")) if spec is not None else set()
@@ -143,15 +122,7 @@ def baseline(space: Mapping[str, BaseDistribution], values: Mapping[str, Any]) -
 
 
 def on_edge(distribution: BaseDistribution, value: Any, declared: Collection[str] = ()) -> bool:
-    """Whether a selected value lies at an end of its range beyond which a better one may lie.
-
-    Parameters
-    ----------
-    distribution : optuna distribution
-    value : number or object
-    declared : collection of str
-        Ends of the range that are declared limits.
-    """
+    """Whether a value lies at an end of its range that is no limit, so that a better one may lie beyond."""
     end = _end(distribution, value)
     return end is not None and end not in _limits(distribution, declared)
 
@@ -276,15 +247,7 @@ def clipped(distribution: BaseDistribution, value: Any) -> Any:
 def describe(
     space: Mapping[str, BaseDistribution], limits: Mapping[str, Collection[str]] | None = None
 ) -> dict[str, str]:
-    """A search space as JSON texts, which Optuna reads back: for records and for comparison on resume.
-
-    Parameters
-    ----------
-    space : mapping
-        Config key to range.
-    limits : mapping, optional
-        Config key to the ends that are declared limits, named beside the range where there are any.
-    """
+    """A search space as JSON texts, which Optuna reads back, with the ends that are declared limits."""
     found = {key: distribution_to_json(distribution) for key, distribution in sorted(space.items())}
     for key, ends in (limits or {}).items():
         found[key] = json.dumps({**json.loads(found[key]), "limits": list(ends)})

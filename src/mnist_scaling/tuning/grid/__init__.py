@@ -1,1 +1,0 @@
-"""From overrides to the cells of a grid."""
