@@ -24,7 +24,7 @@ class ColumnsConfig:
     U: str | None = None
     """Unique examples or tokens, for the repeated-data law."""
     loss: str | None = None
-    """In nats; an error rate for the error-rate laws."""
+    """In nats, or any positive loss or error rate."""
     se: str | None = None
     """Standard error of the loss over repeats."""
     repeats: str | None = None
@@ -140,7 +140,7 @@ class FitConfig(RowsConfig):
     isoflop: str = "parabola"
     """One of parabola, cubic, argmin: how an isoFLOP minimum is found."""
     classes: int | None = None
-    """Number of classes, for the tests on chance and units, and the chance of error laws; null for the study's own,
+    """Number of classes, for the tests on chance and units and for laws that begin at chance; null for the study's own,
     which is in its study.json."""
     mask_chance: bool = False
     """Leave out rows with a loss above 95 % of ln(classes)."""

@@ -23,12 +23,6 @@ FEWEST_SETTLED = 0.7
 UNLIKELY = 0.01
 """Chance below which residuals as large as these are called a lack of fit."""
 
-CHANCE_AT_BOUND = (
-    "Chance is that of a guess among the classes, which is right where some cells are near it. Where all lie far "
-    "below, these data don't show it: fit a power law or additive instead."
-)
-"""Remedy where an error law's chance ended at 1 - 1 / classes."""
-
 
 def not_converged(fits: Mapping[str, Fit], settled: Mapping[str, float] | None = None) -> list[Flag]:
     """The optimiser stopped before the optimum, no second start found the same one, or draws wander along a ridge.
@@ -55,7 +49,7 @@ def parameter_at_bound(fits: Mapping[str, Fit]) -> list[Flag]:
         return []
     what = "; ".join(f"{k}: {', '.join(names)}" for k, names in hits.items())
     ended = {name for names in hits.values() for name in names}
-    fix = "Use the law without a floor." if ended == {"E"} else CHANCE_AT_BOUND if ended == {"chance"} else ""
+    fix = "Use the law without a floor." if ended == {"E"} else ""
     return [Flag(flags.PARAMETER_AT_BOUND, f"Parameters ended at their bound ({what}).", laws=tuple(hits), remedy=fix)]
 
 
