@@ -24,7 +24,6 @@ from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.outlook import Foreseen, leave_future_out
-from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
 from mnist_scaling.reporting.documents.fits_json import Fits, LeftOut
@@ -188,7 +187,6 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         flags=flags,
         tuning_change=_tuning_change(source, arm, config.bootstrap.level) if of_study else None,
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
-        sensitivity=sensitivity(result) if config.sensitivity else None,
         leave_future_out=_foreseen(result, config.leave_future_out, of_study),
     )
     return replace(found, answer=answer(found))
@@ -211,7 +209,7 @@ def _certified(arm: ArmRows) -> float | None:
 def _act(config: FitConfig, inputs: Sequence[str]) -> None:
     """Refuse options that need a column which the table does not name."""
     defaults = FitConfig(table="any")
-    needs = {"isoflop": "NC", "queries": "ND", **{f"predict.{k}": k for k in config.asked}}
+    needs = {"isoflop": "NC", **{f"predict.{k}": k for k in config.asked}}
     for key, roles in needs.items():
         lacking = [k for k in roles if k not in inputs]
         if lacking and (key.startswith("predict.") or getattr(config, key) != getattr(defaults, key)):

@@ -144,12 +144,8 @@ class FitConfig(RowsConfig):
     which is in its study.json."""
     mask_chance: bool = False
     """Leave out rows with a loss above 95 % of ln(classes)."""
-    queries: float | None = None
-    """Inferences that a model will serve; null: training cost only."""
     predict: PredictConfig = field(default_factory=PredictConfig)
     """A point whose loss is predicted: by the headline's model, and by every law whose inputs are given."""
-    sensitivity: bool = False
-    """True: also the exponents under each convention, law and delta, and without each flagged row."""
     leave_future_out: bool | None = None
     """Also the losses of the cells above 1/8, 1/4 and 1/2 of the largest compute, predicted from those below. null:
     of a study whose cells suffice for it."""
@@ -215,7 +211,6 @@ class FitConfig(RowsConfig):
             classes=classes,
             mask_chance=self.mask_chance,
             isoflop=self.isoflop,
-            queries=self.queries,
             predict=self.asked,
         )
 

@@ -53,15 +53,15 @@ def parameter_at_bound(fits: Mapping[str, Fit]) -> list[Flag]:
     return [Flag(flags.PARAMETER_AT_BOUND, f"Parameters ended at their bound ({what}).", laws=tuple(hits), remedy=fix)]
 
 
-def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]], selected: str | None = None) -> list[Flag]:
-    """The data do not reject E = 0: by law, the profile interval of E and whether it does.
+def floor_not_identified(floors: Mapping[str, Interval], selected: str | None = None) -> list[Flag]:
+    """The interval of E, by law, holds 0.
 
     Where the selected law has a floor, that alone counts: laws that fit worse have no say. Where it has none, that the
     others' floors are in doubt agrees with it, and is worth knowing only.
     """
     if selected is not None and selected in floors:
         floors = {selected: floors[selected]}
-    bad = {k: v[0] for k, v in floors.items() if not v[1]}
+    bad = {k: v for k, v in floors.items() if not v.low > 0}
     if not bad:
         return []
     what = "; ".join(f"{k}: {f'E up to {v.high:.3g}' if np.isfinite(v.high) else 'any E'}" for k, v in bad.items())

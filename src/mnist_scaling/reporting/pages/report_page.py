@@ -63,7 +63,6 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         laws=fit_tables.law_table(fits),
         frontier=fit_tables.frontier_table(fits),
         future=fit_tables.future_table(fits),
-        sensitivity=fit_tables.sensitivity_table(fits),
         slopes=slope_table(change) if change else None,
         best_settings=settings_table(fits.settings_laws),
         rows="cells" if study.is_study else "rows",

@@ -1,4 +1,4 @@
-"""Tables of a fit: what to quote, laws, frontier, settings, sensitivity, arms."""
+"""Tables of a fit: what to quote, laws, frontier, settings, arms."""
 
 from __future__ import annotations
 
@@ -180,22 +180,6 @@ def frontier_table(fits: Fits) -> TextTable:
     head = [Markup(f"{s} ∝ C<sup>a</sup>") for s in ("N*", "D*", "L")]
     note, title = f"Exponents in C with {fits.level} intervals.", "Compute-efficient frontier: exponents in C"
     return TextTable(["method", *head, "status"], rows, note, title, aside=4)
-
-
-def sensitivity_table(fits: Fits) -> TextTable | None:
-    """Exponents under every other convention, where ``fit sensitivity=true`` has worked them out."""
-    variants = fits.sensitivity or []
-    names = [k for k in dict.fromkeys(k for v in variants for k in v.exponents) if k != "E"]
-    names = [k for k in names if any(Interval(v.exponents.get(k, float("nan"))).known for v in variants)]
-    if not variants:
-        return None
-    rows = [
-        [v.group, spaced(v.setting), spaced(v.law), *(number(v.exponents.get(k)) for k in names), v.note]
-        for v in variants
-    ]
-    head = ["what varies", "setting", "law", *(k if "*" in k else symbol(k) for k in names), "note"]
-    note = "The same exponents under other choices: a row that stands apart is a choice that matters."
-    return TextTable(head, rows, note, "Sensitivity", right=range(3, 3 + len(names)))
 
 
 def future_table(fits: Fits) -> TextTable | None:
