@@ -252,7 +252,6 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         ({"N": ["12 %"] + [1.0] * 19}, (), "line 2 has '12 %': write a plain number"),
         ({"N": ["7M"] + [1.0] * 19}, (), "line 2 has '7M': write a plain number"),
         ({"loss": [1.0] * 19 + ["inf"]}, (), "line 21 has inf. Leave the field empty where a run diverged"),
-        ({}, ("curves=true",), "runs.csv is no study's table, so it has none"),
         ({}, ("by=family",), "`by` must name columns of the table, but it has no family"),
         ({"loss": [1e-300 * (k + 1) for k in range(20)]}, (), "`1e-30 <= loss <= 1e+30` must hold in every row"),
         ({}, ("where='__import__(\\'os\\').system(\\'touch touched\\') == 0'",), "`where` must be a condition"),
@@ -445,44 +444,6 @@ def test_a_studys_columns_can_be_replaced(in_process, tmp_path):
         law = json.loads((tmp_path / "multirun/mine/fits.json").read_text())["laws"]["power_N"]
         assert law["n"] == n
         assert (law["status"] == "ok") == (n == 6)
-
-
-def test_curves_of_a_study(in_process, tmp_path):
-    cells = rows(widths=5, fractions=1)
-    write(tmp_path / "multirun/mine/cells.csv", cells)
-    asked = ("name=mine", "bootstrap.draws=20")
-    code, _, err = in_process(*asked, "curves=true")
-    assert code == 1
-    assert (
-        "`curves=true` needs learning curves at a constant rate. The learning curves are not used: there is no" in err
-    )
-    curve = {key: [] for key in ("cell", "n_params", "n_seen", "flops", "val_loss", "phase")}
-    for cell, (n, d, c) in enumerate(zip(cells["n_params"], cells["n_seen"], cells["flops"], strict=True)):
-        for k in range(10):
-            point = (cell, n, d / 2**k, c / 2**k, get_law("additive").predict(TRUTH, N=n, D=d / 2**k), "constant")
-            for key, value in zip(curve, point, strict=True):
-                curve[key].append(value)
-    write(tmp_path / "multirun/mine/curves.csv", curve)
-
-    def pareto(*more):
-        code, out, err = in_process(*asked, *more)
-        assert code == 0, err
-        found = json.loads((tmp_path / "multirun/mine/fits.json").read_text())
-        return found["frontier"]["pareto"], found["data"]["notes"], out
-
-    with_curves, notes, _ = pareto()
-    assert len(with_curves["points"]) > 10
-    assert with_curves["N_exponent"]["value"] > 0.1
-    assert notes == []
-    without, _, _ = pareto("curves=false")
-    assert len(without["points"]) <= 5
-    assert without["N_exponent"]["value"] is None  # all rows have the same D
-    curve["phase"] = ["cosine"] * len(curve["phase"])
-    write(tmp_path / "multirun/mine/curves.csv", curve)
-    refused, notes, out = pareto()
-    assert refused["points"] == without["points"]
-    assert "the learning rate was not constant at any of their points (cosine)" in notes[0]
-    assert "The learning curves are not used" in out
 
 
 def test_a_fit_loads_neither_torch_nor_optuna(tmp_path):

@@ -15,9 +15,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mnist_scaling.arms.reading import read, with_curves
+from mnist_scaling.arms.reading import read
 from mnist_scaling.config import fit_schema
-from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.frontier import budgets
 
@@ -55,7 +54,7 @@ def fitted(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, arm: str = 
     config = fit_schema.FitConfig(name=name, bootstrap=fit_schema.BootstrapConfig(draws=20), **more)
     source = read(config)
     (rows,) = [one for one in source.rows.arms if one.name == arm]
-    table, _ = with_curves(source.table(rows)[0], source, config.curves)
+    table, _ = source.table(rows)
     return analyse(table, config.options())
 
 
@@ -134,9 +133,6 @@ def test_early_stopping_study(
     curves = pd.read_csv(tmp_path / "multirun/early_stopping_widths/curves.csv")
     assert set(curves["cell"]) == set(cells.index[cells["regime"] == "early_stopping"])
     assert curves[["val_loss", "train_loss"]].notna().all(axis=None)
-    # Regimes are arms, and only one of them keeps curves: refused where they are asked for and there are none.
-    with pytest.raises(InputError, match="`curves=true` needs learning curves at a constant rate. The learning curves"):
-        fitted(tmp_path, "early_stopping_widths", monkeypatch, arm="regime=single_epoch", curves=True)
 
 
 def test_kill_9_in_the_middle_of_a_run_resumes_it_bit_for_bit(

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.arms.optuna_runs import write_runs
-from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, short_of_data, tuned_cells, with_curves
+from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, short_of_data, tuned_cells
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
@@ -155,7 +155,6 @@ def _arms(source: Source, config: FitConfig) -> list[Fits]:
 def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     """Everything that is asked for of one arm."""
     table, left_out = source.table(arm)
-    table, why_not = with_curves(table, source, config.curves)
     _act(config, [*table.inputs])
     result = analyse(table, config.options(source.classes))
     found = fit_record(result)
@@ -169,7 +168,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         )
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
     short = short_of_data(source, arm, result.headline["loss"])
-    notes = [note for note in (why_not, seeds if source.rows.seeds else "", source.rows.note, short) if note]
+    notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note, short) if note]
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags

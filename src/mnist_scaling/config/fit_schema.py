@@ -31,8 +31,6 @@ class ColumnsConfig:
     """Number of repeats; 3 are assumed where only se is given."""
     flags: str | None = None
     """Flag codes, separated by ;."""
-    run: str | None = None
-    """Name of the run, if rows are points of training curves: the envelope uses all points."""
 
     def __post_init__(self) -> None:
         roles = {key: header for key in ("N", "D", "C", "loss", "se") if (header := getattr(self, key))}
@@ -127,8 +125,6 @@ class FitConfig(RowsConfig):
     by: Any = None
     """A column, or a list of columns, whose values are arms: each is fitted alone and never pooled with another. A
     study's axes that set neither N nor D, such as optimizer, are arms without being named here."""
-    curves: Any = "auto"
-    """Pareto front and hull use a study's curves.csv: auto (if the rate was constant), true (or an error), false."""
     laws: Any = "default"
     """One of default and all, or a list such as [additive,kaplan]: laws that are named are the base of the headline."""
     delta: Any = "auto"
@@ -163,10 +159,6 @@ class FitConfig(RowsConfig):
             self.optuna is None or bool(self.out and self.cells),
             "`optuna` must go with out=FOLDER, where its table is written, and cells=[…], the parameters that make a "
             "cell: give both.",
-        )
-        require(
-            self.curves in ("auto", True, False),
-            f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.",
         )
         require(
             self.by is None or isinstance(self.by, str | list | tuple),
