@@ -36,7 +36,7 @@ from mnist_scaling.reporting.documents.tuning_records import (
 )
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
-from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
+from mnist_scaling.settings.setting_laws import setting_laws
 from mnist_scaling.settings.tuning_change import tuning_change
 from mnist_scaling.study import missing
 from mnist_scaling.study.files import DamagedFileError, read_json, write_atomically
@@ -63,14 +63,12 @@ def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> SettingsR
     tried, keys, why = cell_trials(source, arm)
     if why:
         return SettingsRecord(why)
-    options = SettingsOptions(
-        draws=min(config.bootstrap.draws, SettingsOptions.draws), level=config.bootstrap.level, seed=config.seed
-    )
     # Predicted are those of the cell that `predict` asks for, else of `LARGER` times the largest N on the most data.
     n, d = config.predict.N, config.predict.D
     largest = {size: float(np.nanmax([cell.sizes[size] for cell in tried])) for size in ("N", "D")}
     at = {"N": LARGER * largest["N"] if n is None else n, "D": largest["D"] if d is None else d}
-    return settings_laws_record(optimal_settings(tried, keys, options=options), arm.frame.index.tolist(), at=at)
+    level = config.bootstrap.level
+    return settings_laws_record(setting_laws(tried, keys, level), level, arm.frame.index.tolist(), at)
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")

@@ -18,9 +18,8 @@ from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.settings.optimal_settings import TunedKey
+from mnist_scaling.settings.setting_laws import CellTrials, TunedKey
 from mnist_scaling.settings.tuning_change import TunedCells
-from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.files import read_json

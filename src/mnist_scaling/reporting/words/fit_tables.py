@@ -223,15 +223,13 @@ def settings_table(record: SettingsRecord | None) -> TextTable | None:
     for name, key in record.keys.items():
         for law in key.laws:
             shown = ", ".join(f"{size} {estimate(found)}" for size, found in law.exponents.items())
-            rows.append([label(name), shown, law.n, key.beyond])
+            rows.append([label(name), shown, law.n, key.at_edge])
         if not key.laws:
-            rows.append([label(name), key.status, key.cells, key.beyond])
+            rows.append([label(name), key.status, key.cells, key.at_edge])
     note = (
-        "The best value of a cell is the vertex of a quadratic through its trials within "
-        f"{100 * (record.within or 0):g} % of the lowest loss. For a key on a log scale the numbers are exponents (the "
-        "best learning rate goes as N to this power), else changes per unit of ln size. Cells beyond the range that "
-        "was searched only say on which side their best value lies. Intervals redraw the cells."
+        "Least squares over the cells, each with its best trial's value. For a key on a log scale the numbers are "
+        "exponents (the best learning rate goes as N to this power), else changes per unit of ln size."
     )
     title = "Best settings against size: exponents (log keys), else change per unit of ln size"
-    head = ["key", "best value against size", "cells", "beyond the range"]
+    head = ["key", "best value against size", "cells", "at an end of the range"]
     return TextTable(head, rows, note, title, right=(2, 3))

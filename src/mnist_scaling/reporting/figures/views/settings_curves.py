@@ -1,14 +1,10 @@
-"""Loss against each tuned setting in a small, a middle and a large cell: trials, selected value, range, fitted bowl.
-
-ln L(v) = ln L(selected) + h/2 [(v - best)^2 - (selected - best)^2]      v: the setting, or its log; h: `curvature`
-"""
+"""Loss against each tuned setting in a small, a middle and a large cell: trials, selected value, range."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -36,8 +32,6 @@ class SettingCurve:
     """Columns x, loss; index: the cell."""
     selected: tuple[float, float]
     """Value, and loss of its repeats."""
-    bowl: pd.DataFrame
-    """Columns x, loss; empty where the loss has no minimum in the setting."""
     key: KeyRecord
     name: str
     cell: str
@@ -48,33 +42,21 @@ def settings_curves(study: Study) -> list[list[SettingCurve]] | Missing:
     record = study.fits.settings_laws
     if record is None or not record.keys:
         return Missing("No tuned number is known with its range: run `fit` again.")
-    best: dict[Any, Any] = {one["row"]: one["best"] for one in record.cells if one["used"]}
     cells = study.cells.dropna(subset=["repeat_val_loss"]).sort_values("C")
-    known = cells[cells.index.isin(best)]
-    runs = runs_of(study, spread(known if len(known) >= MOST_CELLS else cells, MOST_CELLS), TRIAL)
+    runs = runs_of(study, spread(cells, MOST_CELLS), TRIAL)
     if runs.empty:
         return Missing("No cell has finished trials.")
     return [
         [
             SettingCurve(
                 own[[name, "val_loss"]].astype(float).set_axis(["x", "loss"], axis=1),
-                at := (float(cells.loc[row, name]), float(cells.loc[row, "repeat_val_loss"])),
-                _bowl(key, best.get(row, {}).get(name, {}).get("value"), at), key, name, study.label(cells.loc[row]),
+                (float(cells.loc[row, name]), float(cells.loc[row, "repeat_val_loss"])),
+                key, name, study.label(cells.loc[row]),
             )
             for row, own in runs.groupby(level=0, sort=False)
         ]
         for name, key in record.keys.items()
     ]  # fmt: skip
-
-
-def _bowl(key: KeyRecord, vertex: float | None, selected: tuple[float, float]) -> pd.DataFrame:
-    if vertex is None or not np.isfinite(vertex) or key.status != "ok":
-        return pd.DataFrame({"x": [], "loss": []})
-    log, numbers = key.scale == "log", np.array([key.range.low, key.range.high, vertex, selected[0]])
-    low, high, best, at = np.log(numbers) if log else numbers
-    v = np.linspace(low, high, 60)
-    above = key.curvature.value / 2 * ((v - best) ** 2 - (at - best) ** 2)
-    return pd.DataFrame({"x": np.exp(v) if log else v, "loss": selected[1] * np.exp(above)})
 
 
 def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
@@ -87,14 +69,13 @@ def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
     for axes, column in zip(grid[0], zip(*data, strict=True), strict=True):
         one = column[0]
         axes.set_title(style.plain(one.cell), fontsize=8)
-        best = min(one.trials["loss"].min(), one.selected[1], *(c.bowl["loss"].min() for c in column if len(c.bowl)))
+        best = min(one.trials["loss"].min(), one.selected[1])
         style.log_axis(axes.yaxis, best, min(one.trials["loss"].max(), FAR * best), most=5)
     for axes in grid[:, 0]:
         axes.set_ylabel("validation loss")
     star: dict[str, Any] = {"linestyle": "none", "marker": "*", "markersize": 10, "color": style.UNTUNED}
     told = [
         Line2D([], [], label="selected, at the loss of its repeats", **star),
-        Line2D([], [], color=style.INK, label="fitted bowl"),
         Line2D([], [], color=style.MUTED, linestyle="--", label="ends of the range"),
     ]
     style.key(figure, "", {"trials": style.TUNED}, told)
@@ -103,7 +84,6 @@ def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
 
 def _panel(axes: Axes, one: SettingCurve) -> None:
     points(axes, one.trials, "x", "loss", color=style.TUNED, alpha=0.7)
-    axes.plot(one.bowl["x"], one.bowl["loss"], color=style.INK)
     axes.plot(*one.selected, "*", color=style.UNTUNED, markersize=10, zorder=5)
     for end in (one.key.range.low, one.key.range.high):
         axes.axvline(end, color=style.MUTED, linewidth=0.8, linestyle="--", zorder=1)
