@@ -27,13 +27,13 @@ def test_exponents_stand_in_the_figure_and_other_parameters_do_not() -> None:
             entry("beta", 0.3, law="additive"),
             entry("alpha_N", 0.2, law="kaplan_floor"),
             entry("N_exponent", 0.4, method="hull"),
-            entry("alpha", 0.1, law="power_N", at="D=781"),
+            entry("alpha", 0.1, law="coupled"),
             *(entry(name, 0.01, law="quadratic") for name in ("c", "n", "nd", "n2")),
         ],
     }
     found = two_arms.differences(read(Pair, record))
     assert isinstance(found, View)
     assert found.points["label"].tolist() == [
-        "α, cell by cell", "α, power N, D=781", "α of N, kaplan floor", "β, additive", "N* in C, hull",
+        "α, cell by cell", "α, coupled", "α of N, kaplan floor", "β, additive", "N* in C, hull",
     ]  # fmt: skip
     assert found.points["margin"].tolist() == pytest.approx([0.02, *[0.03] * 4])  # a tenth of what is known of arm a

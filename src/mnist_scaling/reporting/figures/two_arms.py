@@ -74,8 +74,7 @@ def differences(pair: Pair) -> View | Missing:
         name = _called(e.parameter)
         if name is None:
             continue
-        at = f", {e.at}" if e.at else ""
-        rows.append((f"{name}, {spaced(e.law or e.method)}{at}", e))
+        rows.append((f"{name}, {spaced(e.law or e.method)}", e))
     known = [(label, found.difference, margin_of(found.a.value, pair.margin)) for label, found in rows]
     known = [row for row in known if row[1].bounded]
     if not known:
