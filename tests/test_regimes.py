@@ -18,7 +18,7 @@ import pytest
 from mnist_scaling.arms.reading import read
 from mnist_scaling.config import fit_schema
 from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.frontier import budgets
+from mnist_scaling.fitting.frontier import isoflop
 
 from .preforked import Preforked
 
@@ -76,7 +76,7 @@ def test_isoflop_study(data_dir: str, preforked: Preforked, tmp_path: Path, monk
                       for k in (1, 2) for c in (1, 3)])  # fmt: skip
     wide.to_csv(tmp_path / "multirun/isoflop/cells.csv", index=False)
     table = fitted(tmp_path, "isoflop", monkeypatch).table
-    assert budgets.curves(table)[1] == "rows of equal C"
+    assert isoflop.curves(table)[1] == "rows of equal C"
 
 
 def test_wsd_study(wsd: Path, command: Command) -> None:

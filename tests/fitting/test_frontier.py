@@ -14,9 +14,8 @@ from scipy import spatial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
-from mnist_scaling.fitting.frontier.budgets import curves, interpolation_weights
 from mnist_scaling.fitting.frontier.fronts import hull_rows, observed, pareto_rows, slope
-from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
+from mnist_scaling.fitting.frontier.isoflop import curves, interpolation_weights, isoflop
 from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.slices import all_slices
 
@@ -169,11 +168,10 @@ def test_off_centre_minima_are_marked():
     assert {c["quality"] for c in found.extra["curves"]} == {"off_centre"}
 
 
-def test_cubic_and_argmin_by_choice():
+def test_argmin_by_choice():
     table = isoflop_table(ADDITIVE)
-    assert isoflop(table, "cubic").intervals["N_exponent"].value == pytest.approx(0.6 / 0.95, abs=2e-3)
     assert isoflop(table, "argmin").intervals["N_exponent"].value == pytest.approx(0.6 / 0.95, abs=0.02)
-    with pytest.raises(InputError, match="one of parabola, cubic, argmin"):
+    with pytest.raises(InputError, match="one of parabola, argmin"):
         isoflop(table, "quartic")
 
 

@@ -8,9 +8,8 @@ import pytest
 from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Array, largest, local_slope
-from mnist_scaling.fitting.misfit.posterior import Posterior, surface
+from mnist_scaling.fitting.misfit.posterior import Posterior, posterior_draws, surface
 from mnist_scaling.fitting.misfit.process import TREND, Axes, Shape, design, products
-from mnist_scaling.fitting.misfit.sampler import posterior_draws
 from mnist_scaling.fitting.rows import Table, make_table
 from tests.fitting.tables import ADDITIVE, additive_optimum, grid
 from tests.fitting.tables import design as sizes

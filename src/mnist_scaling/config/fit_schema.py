@@ -134,7 +134,7 @@ class FitConfig(RowsConfig):
     weights: str = "equal"
     """One of equal and inverse_variance (needs columns.se)."""
     isoflop: str = "parabola"
-    """One of parabola, cubic, argmin: how an isoFLOP minimum is found."""
+    """One of parabola, argmin: how an isoFLOP minimum is found."""
     classes: int | None = None
     """Number of classes, for the tests on chance and units and for laws that begin at chance; null for the study's own,
     which is in its study.json."""

@@ -1,7 +1,7 @@
 """The compute-efficient frontier read off the rows: N*(C), D*(C), L*(C) as power laws of C.
 
 *pareto*: rows that no cheaper row beats. *hull*: corners of the lower convex hull of log L over log C. *isoflop* is in
-isoflop_minima.py, *parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
+isoflop.py, *parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
 L* ~ C^loss_exponent has a negative one.
 
 Hoffmann et al. 2022, approach 1, takes the envelope over whole training curves. This takes the ends of runs alone: a
