@@ -157,8 +157,14 @@ def test_exponents_of_laws_and_of_the_frontier_are_compared() -> None:
     found = compare(*arms({"alpha": 0.36}, 0.01), ComparisonOptions(draws=100))
     laws = {(e.source, e.parameter): e.found for e in found.exponents}
     assert laws["multiplicative", "alpha"].difference.value == pytest.approx(0.06, abs=0.02)
-    assert laws["parametric", "loss_exponent"].difference.bounded
     assert {"additive", "coupled"} <= {e.source for e in found.exponents}
+    assert not any(e.is_method for e in found.exponents)  # a plane has no best size
+    truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE | {"alpha": 0.6})
+    bent = simulate(*grid(), truth, RunNoise(0.003, 0.5), np.random.default_rng(0))
+    of = {e.parameter: e.found for e in compare(*bent, ComparisonOptions(draws=100)).exponents if e.is_method}
+    assert set(of) == {"N_exponent", "D_exponent", "loss_exponent"}
+    assert of["N_exponent"].b.value < of["N_exponent"].a.value  # steeper in N: fewer parameters do
+    assert of["N_exponent"].difference.bounded
 
 
 def test_reach() -> None:

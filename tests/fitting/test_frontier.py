@@ -182,22 +182,6 @@ def test_a_scattered_table_says_why_there_are_no_curves():
     assert "fewer than 3 budgets" in isoflop(table).status
 
 
-def test_training_curves_widen_the_envelope():
-    """Points before the ends of runs join Pareto front and hull, and laws are fitted to the ends."""
-    ends = grid()
-    steps = np.array([0.25, 0.5, 1.0])
-    inputs = {k: np.repeat(ends.inputs[k], 3) * (np.tile(steps, len(ends)) if k != "N" else 1) for k in "NDC"}
-    every = make_table(get_law("additive").predict(ADDITIVE, N=inputs["N"], D=inputs["D"]), inputs)
-    table = every.last_points(np.repeat(np.arange(len(ends)), 3))
-    assert len(table) == len(ends)
-    assert len(table.curves) == 3 * len(ends)
-    cheapest = min(p["C"] for p in observed(table, "pareto").points)
-    assert cheapest == pytest.approx(0.25 * ends.inputs["C"].min())
-    result = analyse(table, Options(draws=50))
-    assert result.fitted["additive"].fit.n == len(ends)
-    assert np.isfinite(result.frontier["hull"].intervals["N_exponent"].low)
-
-
 def test_the_slope_of_optima_by_the_textbook():
     rng = np.random.default_rng(0)
     x = np.log(np.geomspace(1e15, 1e19, 9))
