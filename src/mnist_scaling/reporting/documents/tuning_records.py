@@ -79,7 +79,7 @@ class KeyRecord:
     range: Ends
     status: str
     cells: int
-    edges: Mapping[str, int]
+    edges: Mapping[str, int] = field(default_factory=dict)
     """Cells whose best value lies at the low or the high end of their range."""
     laws: Sequence[SettingLawRecord] = ()
 
