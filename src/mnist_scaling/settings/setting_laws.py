@@ -152,7 +152,7 @@ def _law(cells: Sequence[CellTrials], v: Array, names: tuple[str, ...], level: f
     centre = x.mean(axis=0)
     found = plane(v[kept], *(x - centre).T)
     variance = float((found.residual**2).sum()) / found.free
-    covariance = variance * np.linalg.inv(found.design.T @ found.design)
+    covariance = np.asarray(variance * np.linalg.inv(found.design.T @ found.design), float)
     half = float(stdtrit(found.free, 0.5 + level / 2)) * np.sqrt(np.diag(covariance))
     constant, *slopes = map(float, found.coefficients)
     ends = [Interval(b, float(b - h), float(b + h)) for b, h in zip(slopes, half[1:], strict=True)]
