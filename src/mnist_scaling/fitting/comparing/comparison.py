@@ -223,15 +223,16 @@ def exponent_differences(
     laws = [law for law in ALL.values() if is_joint(law) and law.default and set(law.inputs) <= {"N", "D"}]
     laws = [law for law in laws if all(can_hold(table, law) for table in cells.tables)]
     for law in laws:
-        both = [fit_part(law, t, whole(t), options, d, deep=False) for t, d in zip(cells.tables, draws, strict=True)]
-        out += _of_law(law, *both, level)
+        a, b = (fit_part(law, t, whole(t), options, d, deep=False) for t, d in zip(cells.tables, draws, strict=True))
+        out += _of_law(law, a, b, level)
     fronts = [
         parametric(table, surface(table, max(len(normal), 1), rng), fit_cost(table), level) for table in cells.tables
     ]
     for key in EXPONENTS if laws else ():
-        a, b = (front.intervals[key] for front in fronts)
-        if a.known and b.known:
-            out.append(ExponentDifference("parametric", True, key, Difference(a, b, difference_of(a, b))))
+        ends = [front.intervals[key] for front in fronts]
+        if all(end.known for end in ends):
+            found = Difference(*ends, difference_of(*ends))
+            out.append(ExponentDifference("parametric", True, key, found))
     return out
 
 
