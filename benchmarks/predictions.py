@@ -131,7 +131,7 @@ def foreseen(name: str, draws: int = 200) -> list[dict[str, Any]]:
     cells = cells[cells["test_loss"].notna()].sort_values("flops")
     cut = max(cells["flops"].max() / 16, cells["flops"].iloc[FEWEST - 1])
     few = BootstrapConfig(draws=draws)
-    of = studied(FitConfig(table=str(path), columns=columns, where=f"flops <= {cut}", bootstrap=few, curves=False))
+    of = studied(FitConfig(table=str(path), columns=columns, where=f"flops <= {cut}", bootstrap=few))
     out = []
     for cell in cells[cells["flops"] > cut].to_dict("records"):
         at = {role: float(cell[column]) for role, column in (("N", "n_params"), ("D", "n_seen"), ("C", "flops"))}

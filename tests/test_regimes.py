@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mnist_scaling.arms.reading import read, with_curves
+from mnist_scaling.arms.reading import read
 from mnist_scaling.config import fit_schema
-from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.frontier import budgets
+from mnist_scaling.fitting.frontier import isoflop
 
 from .preforked import Preforked
 
@@ -50,7 +49,7 @@ def fitted(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, arm: str = 
     config = fit_schema.FitConfig(name=name, bootstrap=fit_schema.BootstrapConfig(draws=20), **more)
     source = read(config)
     (rows,) = [one for one in source.rows.arms if one.name == arm]
-    table, _ = with_curves(source.table(rows)[0], source, config.curves)
+    table, _ = source.table(rows)
     return analyse(table, config.options())
 
 
@@ -72,7 +71,7 @@ def test_isoflop_study(data_dir: str, preforked: Preforked, tmp_path: Path, monk
                       for k in (1, 2) for c in (1, 3)])  # fmt: skip
     wide.to_csv(tmp_path / "multirun/isoflop/cells.csv", index=False)
     table = fitted(tmp_path, "isoflop", monkeypatch).table
-    assert budgets.curves(table)[1] == "rows of equal C"
+    assert isoflop.curves(table)[1] == "rows of equal C"
 
 
 def test_wsd_study(wsd: Path, command: Command) -> None:
@@ -128,6 +127,3 @@ def test_early_stopping_study(
     curves = pd.read_csv(tmp_path / "multirun/early_stopping_widths/curves.csv")
     assert set(curves["cell"]) == set(cells.index[cells["regime"] == "early_stopping"])
     assert curves[["val_loss", "train_loss"]].notna().all(axis=None)
-    # Regimes are arms, and only one of them keeps curves: refused where they are asked for and there are none.
-    with pytest.raises(InputError, match="`curves=true` needs learning curves at a constant rate. The learning curves"):
-        fitted(tmp_path, "early_stopping_widths", monkeypatch, arm="regime=single_epoch", curves=True)

@@ -18,13 +18,12 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.arms.optuna_runs import write_runs
-from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, short_of_data, tuned_cells, with_curves
+from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, short_of_data, tuned_cells
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.outlook import Foreseen, leave_future_out
-from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
 from mnist_scaling.reporting.documents.fits_json import Fits, LeftOut
@@ -37,7 +36,7 @@ from mnist_scaling.reporting.documents.tuning_records import (
 )
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
-from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
+from mnist_scaling.settings.setting_laws import setting_laws
 from mnist_scaling.settings.tuning_change import tuning_change
 from mnist_scaling.study import missing
 from mnist_scaling.study.columns import NO, YES
@@ -64,14 +63,12 @@ def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> SettingsR
     tried, keys, why = cell_trials(source, arm)
     if why:
         return SettingsRecord(why)
-    options = SettingsOptions(
-        draws=min(config.bootstrap.draws, SettingsOptions.draws), level=config.bootstrap.level, seed=config.seed
-    )
     # Predicted are those of the cell that `predict` asks for, else of `LARGER` times the largest N on the most data.
     n, d = config.predict.N, config.predict.D
     largest = {size: float(np.nanmax([cell.sizes[size] for cell in tried])) for size in ("N", "D")}
     at = {"N": LARGER * largest["N"] if n is None else n, "D": largest["D"] if d is None else d}
-    return settings_laws_record(optimal_settings(tried, keys, options=options), arm.frame.index.tolist(), at=at)
+    level = config.bootstrap.level
+    return settings_laws_record(setting_laws(tried, keys, level), level, arm.frame.index.tolist(), at)
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")
@@ -149,7 +146,6 @@ def _arms(source: Source, config: FitConfig) -> list[Fits]:
 def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     """Everything that is asked for of one arm."""
     table, left_out = source.table(arm)
-    table, why_not = with_curves(table, source, config.curves)
     _act(config, [*table.inputs])
     result = analyse(table, config.options(source.classes))
     found = fit_record(result)
@@ -163,7 +159,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         )
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
     short = short_of_data(source, arm, result.headline["loss"])
-    notes = [note for note in (why_not, seeds if source.rows.seeds else "", source.rows.note, short) if note]
+    notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note, short) if note]
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags
@@ -181,7 +177,6 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         flags=flags,
         tuning_change=_tuning_change(source, arm, config.bootstrap.level) if of_study else None,
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
-        sensitivity=sensitivity(result) if config.sensitivity else None,
         leave_future_out=_foreseen(result, config.leave_future_out, of_study),
     )
     return replace(found, answer=answer(found))
@@ -204,7 +199,7 @@ def _certified(arm: ArmRows) -> float | None:
 def _act(config: FitConfig, inputs: Sequence[str]) -> None:
     """Refuse options that need a column which the table does not name."""
     defaults = FitConfig(table="any")
-    needs = {"isoflop": "NC", "queries": "ND", **{f"predict.{k}": k for k in config.asked}}
+    needs = {"isoflop": "NC", **{f"predict.{k}": k for k in config.asked}}
     for key, roles in needs.items():
         lacking = [k for k in roles if k not in inputs]
         if lacking and (key.startswith("predict.") or getattr(config, key) != getattr(defaults, key)):

@@ -34,7 +34,7 @@ from mnist_scaling.config import DataConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array
-from mnist_scaling.fitting.misfit.posterior import LENGTH, SIZE, SPREAD
+from mnist_scaling.fitting.misfit.linearised import LENGTH, SIZE, SPREAD
 from mnist_scaling.fitting.misfit.process import Axes, Shape, design
 from mnist_scaling.image_task import TASK
 from mnist_scaling.planning.measurements import CellEffort

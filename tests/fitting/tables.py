@@ -57,3 +57,11 @@ def grid(
     runs = loss[:, None] * np.exp(noise * np.random.default_rng(seed).standard_normal((len(loss), repeats)))
     se = runs.std(axis=1, ddof=1) / np.sqrt(repeats)
     return make_table(runs.mean(axis=1), inputs, se, np.full(len(loss), float(repeats)))
+
+
+def additive_optimum(values: dict[str, float], kappa_n: float = 1.0, kappa_d: float = 1.0) -> tuple[float, float]:
+    """n0, n1 of log N* = n0 + n1 log c at kappa_n log N + kappa_d log D = log c, by Lagrange's condition."""
+    alpha, beta = values["alpha"], values["beta"]
+    gap = np.log(alpha * values["A"] / kappa_n) - np.log(beta * values["B"] / kappa_d)
+    bottom = alpha * kappa_d + beta * kappa_n
+    return float(kappa_d * gap / bottom), beta / bottom

@@ -16,12 +16,10 @@ from benchmarks.comparison_coverage import (
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison import margin_of, verdict
-from mnist_scaling.fitting.comparing.exponents import _draws, _lines, difference_of
+from mnist_scaling.fitting.comparing.comparison import difference_of, margin_of, verdict
 from mnist_scaling.fitting.comparing.multiplier import reach
 from mnist_scaling.fitting.comparing.pairing import match
 from mnist_scaling.fitting.comparing.surface import fit_surfaces
-from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -155,13 +153,18 @@ def test_arms_without_a_common_loss_have_no_multiplier() -> None:
 
 
 @pytest.mark.slow
-def test_every_exponent_that_fit_has_is_compared() -> None:
+def test_exponents_of_laws_and_of_the_frontier_are_compared() -> None:
     found = compare(*arms({"alpha": 0.36}, 0.01), ComparisonOptions(draws=100))
-    laws = {(e.source, e.parameter, e.at): e.found for e in found.exponents}
-    assert laws["multiplicative", "alpha", ""].difference.value == pytest.approx(0.06, abs=0.02)
-    assert laws["power_D", "beta", "N=1000"].difference.bounded
-    assert {e.source for e in found.exponents if e.is_method} >= {"pareto", "hull"}
+    laws = {(e.source, e.parameter): e.found for e in found.exponents}
+    assert laws["multiplicative", "alpha"].difference.value == pytest.approx(0.06, abs=0.02)
     assert {"additive", "coupled"} <= {e.source for e in found.exponents}
+    assert not any(e.is_method for e in found.exponents)  # a plane has no best size
+    truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE | {"alpha": 0.6})
+    bent = simulate(*grid(), truth, RunNoise(0.003, 0.5), np.random.default_rng(0))
+    of = {e.parameter: e.found for e in compare(*bent, ComparisonOptions(draws=100)).exponents if e.is_method}
+    assert set(of) == {"N_exponent", "D_exponent", "loss_exponent"}
+    assert of["N_exponent"].b.value < of["N_exponent"].a.value  # steeper in N: fewer parameters do
+    assert of["N_exponent"].difference.bounded
 
 
 def test_reach() -> None:
@@ -188,14 +191,6 @@ def test_amounts_in_whole_batches_are_the_same_cells() -> None:
     assert found.slopes["beta"].difference.value == pytest.approx(0, abs=1e-9)
     finer = Arm("finer", make_table(np.full(32, 0.1), {"N": np.tile(n, 2), "D": np.concatenate([d, 1.004 * d])}))
     assert match(one, finer).left_out == (0, 16)  # with two cells of an arm at one level, equal sizes alone are paired
-
-
-def test_slices_at_nearly_one_level_are_compared() -> None:
-    n, d = grid()
-    one, two = (Arm(k, make_table(40 * n**-0.3 * d**-0.4, {"N": n, "D": x})) for k, x in (("a", d), ("b", 1.004 * d)))
-    cells = match(one, two)
-    draws = _draws(cells, np.zeros((100, 32)), 0.95, np.random.default_rng(0))
-    assert "D=3125" in {e.at for e in _lines(cells, Options(draws=100), draws, 0.95)}
 
 
 def test_what_is_refused() -> None:

@@ -101,7 +101,7 @@ def test_floor_not_identified_and_identified():
 
 
 def test_the_selected_law_says_whether_there_is_a_floor():
-    floors = {"additive": (Interval(0.02, 0.01, 0.03), True), "coupled": (Interval(0.01, 0.0, 0.02), False)}
+    floors = {"additive": Interval(0.02, 0.01, 0.03), "coupled": Interval(0.01, 0.0, 0.02)}
     assert of_laws.floor_not_identified(floors, "additive") == []
     assert [(f.laws, f.severity) for f in of_laws.floor_not_identified(floors, "coupled")] == [
         (("coupled",), "warning")
@@ -222,18 +222,6 @@ def test_too_few_cells():
     assert {"additive", "power_N", "power_D"} <= set(flag.laws)
     law, _, why = result.refused["additive"]
     assert (law.name, why) == ("additive", "not fitted: 2 distinct N in the table, but 3 are needed")
-
-
-def test_the_cheapest_model_for_many_queries_beyond_the_data_is_flagged():
-    flags = {
-        queries: [f.message for f in analyse(clean(), Options(laws=("additive",), draws=60, queries=queries)).flags]
-        for queries in (1e3, 1e12)
-    }
-    assert not any("queries" in text for text in flags[1e3])
-    assert any("queries reaches" in text and "beyond the largest D" in text for text in flags[1e12])
-    found = analyse(clean(), Options(laws=("additive",), draws=60, queries=1e12)).lifetime
-    assert found.size_ratio.bounded
-    assert found.data_ratio.bounded
 
 
 def test_far_extrapolation():

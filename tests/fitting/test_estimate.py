@@ -25,8 +25,6 @@ TRUTHS = {
     "multiplicative_floor": {"E": 0.05, "A": 40.0, "alpha": 0.25, "beta": 0.45},
     "coupled": {"E": 0.02, "A": 9.0, "B": 300.0, "alpha": 0.6, "beta": 0.9, "gamma": 0.6},
     "kaplan": {"Nc": 50.0, "Dc": 700.0, "alpha_N": 0.3, "alpha_D": 0.6},
-    "error_rate": {"chance": 0.9, "A": 40.0, "B": 3000.0, "alpha": 0.6, "beta": 0.9, "c": 0.005},
-    "broken_D": {"E": 0.01, "B": 5.0, "beta": 0.2, "c": 0.6, "x0": 8000.0, "f": 0.3},
 }
 
 

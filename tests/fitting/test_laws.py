@@ -108,22 +108,6 @@ def test_repeated_law_is_additive_without_repetition():
     np.testing.assert_allclose(fresh, get_law("additive").predict(values, N=N, D=1e9), rtol=1e-12)
 
 
-def test_broken_law_has_both_exponents():
-    law = get_law("broken_D")
-    values = {"E": 0.0, "B": 5.0, "beta": 0.2, "c": 0.5, "x0": 1e6, "f": 0.3}
-    x = np.array([1e2, 1e3, 1e10, 1e11])
-    y = np.log(law.predict(values, D=x))
-    assert (y[1] - y[0]) / np.log(10) == pytest.approx(-0.2, abs=1e-4)
-    assert (y[3] - y[2]) / np.log(10) == pytest.approx(-0.7, abs=1e-4)
-
-
-def test_error_law_starts_at_chance_and_ends_as_a_power():
-    law = get_law("error_N")
-    values = {"chance": 0.9, "A": 50.0, "alpha": 0.5}
-    assert law.predict(values, N=1e-6) == pytest.approx(0.9, rel=1e-6)
-    assert law.predict(values, N=1e12) == pytest.approx(0.9 * 50 / 1e6, rel=1e-6)
-
-
 def test_bounded_law_starts_at_chance_and_ends_as_coupled():
     values = {"E": 0.02, "A": 50.0, "B": 900.0, "alpha": 0.8, "beta": 0.9, "gamma": 0.7}
     law = get_law("bounded")

@@ -10,7 +10,7 @@ import pytest
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
 from mnist_scaling.fitting.estimation.solve import minimise
-from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
+from mnist_scaling.fitting.frontier.isoflop import isoflop
 from mnist_scaling.reporting.documents.fit_record import fit_record
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.json_form import plain, read

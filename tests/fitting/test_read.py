@@ -72,13 +72,6 @@ def test_conventions_need_every_row():
     assert list(table.conventions["N"]) == ["hidden"]
 
 
-def test_curves_keep_their_last_point():
-    columns = {"run": ["a", "a", "b", "b"], "c": [1, 2, 10, 5], "l": [4.0, 3.0, 1.0, 2.0]}
-    table, _ = read_columns(columns, {"C": "c", "loss": "l", "run": "run"})
-    np.testing.assert_array_equal(table.inputs["C"], [2, 10])
-    assert len(table.curves) == 4
-
-
 def test_a_huge_table_is_thinned_and_says_so():
     rng = np.random.default_rng(0)
     n = rng.uniform(1e3, 1e6, 100_000)

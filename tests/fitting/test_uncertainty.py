@@ -15,7 +15,6 @@ from mnist_scaling.fitting.slices import whole
 from mnist_scaling.fitting.uncertainty.bootstrap import interval, make_draws, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import row_noise
-from mnist_scaling.fitting.uncertainty.profile import profile
 
 from .tables import ADDITIVE, design, grid
 
@@ -57,17 +56,6 @@ def test_pairs_interval_is_near_theory_on_many_rows():
     x = np.column_stack([np.ones(len(table)), -np.log(inputs["N"]), -np.log(inputs["D"])])
     error = np.sqrt(np.mean(found.fit.residual**2) * np.diag(np.linalg.inv(x.T @ x)))
     assert found.thetas.std(axis=0)[1:] == pytest.approx(error[1:], rel=0.2)
-
-
-def test_profile_is_students_on_a_plane():
-    table, error = plane_and_theory()
-    law, logs = get_law("multiplicative"), table.logs(("N", "D"))
-    fit = fit_law(law, logs, table.y, Settings(loss="squared"))
-    found, grid_, deviance = profile(fit, "beta", row_noise(fit, table))
-    half = stats.t.ppf(0.975, len(table) - 3) * error[2]
-    assert found.high - found.value == pytest.approx(half, rel=0.02)
-    assert found.value - found.low == pytest.approx(half, rel=0.02)
-    assert deviance[np.argmin(np.abs(grid_ - found.value))] == pytest.approx(0, abs=1e-6)
 
 
 def test_repeats_lend_a_short_slice_their_degrees_of_freedom():

@@ -22,4 +22,4 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def of(study: Path) -> Studied:
     """The same, read and fitted."""
-    return studied(FitConfig(name=str(study), bootstrap=QUICK, laws="additive", curves=False))
+    return studied(FitConfig(name=str(study), bootstrap=QUICK, laws="additive"))

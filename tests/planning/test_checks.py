@@ -22,7 +22,7 @@ N, D = (x.ravel() for x in np.meshgrid([1e3, 3e3, 1e4, 3e4, 1e5], [1e4, 3e4, 1e5
 
 @pytest.fixture(scope="module")
 def sound(study: Path) -> Studied:
-    return studied(FitConfig(name=str(study), bootstrap=QUICK, laws="additive", curves=False))
+    return studied(FitConfig(name=str(study), bootstrap=QUICK, laws="additive"))
 
 
 def with_columns(of: Studied, **columns: Any) -> Studied:

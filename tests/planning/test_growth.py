@@ -56,7 +56,7 @@ def sweep(folder: Path, *arguments: str, n_trials: int = 4, **more: Any) -> pd.D
 
 
 def read(folder: Path) -> tuple[Studied, list[Card]]:
-    of = studied(FitConfig(name=str(folder), bootstrap=BootstrapConfig(draws=20), laws="multiplicative", curves=False))
+    of = studied(FitConfig(name=str(folder), bootstrap=BootstrapConfig(draws=20), laws="multiplicative"))
     return of, checks.cards(of)
 
 

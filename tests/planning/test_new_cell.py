@@ -110,7 +110,7 @@ def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(of: Stud
 def test_without_a_count_of_flops_a_cell_costs_six_n_d(tmp_path: Path) -> None:
     folder = Builder(noise=0.03).write(tmp_path / "multirun" / "own")
     pd.read_csv(folder / "cells.csv").assign(flops=np.nan).to_csv(folder / "cells.csv", index=False)
-    of = studied(FitConfig(name=str(folder), bootstrap=QUICK, laws="additive", curves=False))
+    of = studied(FitConfig(name=str(folder), bootstrap=QUICK, laws="additive"))
     cell = place_of(of, FAR)
     assert cell.at["C"] == pytest.approx(6 * cell.at["N"] * cell.at["D"])
 

@@ -30,7 +30,7 @@ LINE = np.linspace(-1, 1, 5)
 
 @pytest.fixture(scope="module")
 def of(study: Path) -> Studied:
-    return studied(FitConfig(name=str(study), bootstrap=BootstrapConfig(draws=400), laws="additive", curves=False))
+    return studied(FitConfig(name=str(study), bootstrap=BootstrapConfig(draws=400), laws="additive"))
 
 
 def places(seed: float = 0.03, luck: float = 0.1, run: int = 5, cost: Array | None = None) -> Places:

@@ -156,7 +156,7 @@ def test_a_score_without_predictions_is_refused(study: Path) -> None:
 def test_predicted_cells_are_run_in_their_study_by_the_list_and_then_scored(tmp_path: Path) -> None:
     folder = tmp_path / "multirun" / "s"
     sweep(folder, "model.width=4,8,16", "data.fraction=0.25,0.5,1")
-    config = FitConfig(name=str(folder), bootstrap=QUICK, laws="additive", curves=False)
+    config = FitConfig(name=str(folder), bootstrap=QUICK, laws="additive")
     of = studied(config)
     for width, share in ((32, 1.0), (32, 0.5)):
         cell = place_of(of, {"width": width, "data_fraction": share})

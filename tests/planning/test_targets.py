@@ -8,12 +8,11 @@ import pytest
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.headline import Model, losses_ahead
-from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.misfit.posterior import surface
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import largest_cell
 from mnist_scaling.planning.next_runs import TAIL, target
-from tests.fitting.tables import ADDITIVE, grid
+from tests.fitting.tables import ADDITIVE, additive_optimum, grid
 
 
 def model_of(table: Table) -> Model:
@@ -47,13 +46,12 @@ def test_a_loss_is_meant_ahead_at_four_times_the_compute(model: Model) -> None:
 
 
 def test_surfaces_without_an_optimum_are_left_out(model: Model) -> None:
-    cost, law = fit_cost(model.rows), get_law("additive")
+    cost = fit_cost(model.rows)
     assert cost is not None
     found = target(model, cost, "N_exponent")
     assert len(found.draws) == found.known.sum() > 100
-    true = law.optimum(law.internal(ADDITIVE)[None], cost.kappa_n, cost.kappa_d)
-    assert true is not None
-    assert found.draws.min() < true["n1"][0] < found.draws.max()
+    true = additive_optimum(ADDITIVE, cost.kappa_n, cost.kappa_d)[1]
+    assert found.draws.min() < true < found.draws.max()
 
 
 def test_what_a_model_of_one_variable_does_not_have_is_refused(model: Model) -> None:

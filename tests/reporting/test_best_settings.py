@@ -15,21 +15,19 @@ from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, settings_laws_record
 from mnist_scaling.reporting.figures.best_settings import BestSettings, best_settings, draw_best_settings
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, optimal_settings
-from mnist_scaling.settings.setting_laws import prior
-from mnist_scaling.settings.vertices import CellTrials
-from tests.fitting.test_optimal_settings import KEYS, cells
+from mnist_scaling.settings.setting_laws import CellTrials, KeyLaws, prior, setting_laws
+from tests.fitting.test_setting_laws import KEYS, cells
 from tests.reporting.builder import load
 
 AT = {"N": 4e4, "D": 16e3}
 
 
-def fitted(grid: Path, tried: Sequence[CellTrials]) -> tuple[Study, SettingsLaws]:
+def fitted(grid: Path, tried: Sequence[CellTrials]) -> tuple[Study, list[KeyLaws]]:
     """A study whose first nine cells are these, and the laws of their best settings."""
     study = load(grid)
     table = study.cells.iloc[:9].assign(N=[c.sizes["N"] for c in tried], D=[c.sizes["D"] for c in tried])
-    laws = optimal_settings(tried, KEYS, options=SettingsOptions(within=5.0, draws=40))
-    written = json.dumps(plain(settings_laws_record(laws, table.index.tolist(), at=AT)))
+    laws = setting_laws(tried, KEYS)
+    written = json.dumps(plain(settings_laws_record(laws, 0.95, table.index.tolist(), AT)))
     return replace(told(study, read(SettingsRecord, json.loads(written))), cells=table), laws
 
 
@@ -39,14 +37,14 @@ def told(study: Study, record: SettingsRecord | None) -> Study:
 
 
 def test_every_key_stands_against_both_sizes_with_its_law(grid: Path) -> None:
-    tried = cells(noise=0.02, trials=20)
+    tried = cells(0.1)
     study, laws = fitted(grid, tried)
     found = best_settings(study)
     assert isinstance(found, BestSettings)
     assert [[p.variable for p in row] for row in found.rows] == [["N", "D", "loss"]] * 2
-    for row, one in zip(found.rows, laws.keys, strict=True):
+    for row, one in zip(found.rows, laws, strict=True):
         for panel in row[:2]:
-            np.testing.assert_array_equal(panel.points["value"], [best.value for best in one.best])
+            np.testing.assert_array_equal(panel.points["value"], one.best)
             np.testing.assert_array_equal(panel.points["x"], [c.sizes[panel.variable] for c in tried])
             assert panel.other is not None
             assert set(panel.lines["level"]) == {c.sizes[panel.other] for c in tried}
@@ -61,14 +59,16 @@ def test_every_key_stands_against_both_sizes_with_its_law(grid: Path) -> None:
 
 
 def test_the_note_says_what_a_new_cell_should_need_and_which_key_has_no_law(grid: Path) -> None:
-    study, laws = fitted(grid, cells(noise=0.02, trials=20))
-    guess = prior(laws.keys, **AT)["lr"]
+    study, laws = fitted(grid, cells(0.02))
+    guess = prior(laws, **AT)["lr"]
     found = best_settings(study)
     assert isinstance(found, BestSettings)
     said = f"N = 40k and D = 16k the laws predict learning rate {guess.value:.3g} [{guess.low:.3g}, {guess.high:.3g}]"
     assert said in found.note
     assert "of little use" not in found.note
-    study, _ = fitted(grid, cells(noise=0.02, trials=20, curvature=np.array([[0.2, 0.0], [0.0, 0.0]])))
+    study, _ = fitted(
+        grid, [replace(c, high=np.array([0.1, 0.15]), settings=np.minimum(c.settings, [1, 0.15])) for c in cells(0.02)]
+    )
     record = study.fits.settings_laws
     assert record is not None
     assert record.predicted is not None
@@ -77,25 +77,26 @@ def test_the_note_says_what_a_new_cell_should_need_and_which_key_has_no_law(grid
     assert isinstance(flat, BestSettings)
     assert [row[0].key for row in flat.rows] == ["learning rate"]
     assert "(80 % of the range, so of little use)" in flat.note
-    assert "no law for dropout (the loss does not bend in dropout beyond its noise, so it shows no best" in flat.note
+    assert "no law for dropout (only 0 % of the cells have their best dropout inside the range)" in flat.note
 
 
-def test_cells_beyond_their_range_are_arrows(grid: Path) -> None:
-    cut = [replace(c, high=np.array([0.008, 0.5])) for c in cells(noise=0.002, trials=30, seed=1)]
+def test_cells_at_an_end_of_their_range_are_arrows(grid: Path) -> None:
+    top = np.array([0.015, 0.5])
+    cut = [replace(c, high=top, settings=np.minimum(c.settings, top)) for c in cells()]
     study, laws = fitted(grid, cut)
     found = best_settings(study)
     assert isinstance(found, BestSettings)
-    beyond = int((laws.keys[0].side == 1).sum())
-    assert beyond >= 2
+    beyond = int((laws[0].side == 1).sum())
+    assert beyond == 1
     assert (found.rows[0][0].points["side"] == 1).sum() == beyond
     axes = draw_best_settings(found).axes[0]
     assert sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "^") == beyond
 
 
 def test_there_is_no_figure_without_laws(grid: Path) -> None:
-    study, _ = fitted(grid, cells(noise=0.05, trials=20, curvature=np.zeros((2, 2))))
+    study, _ = fitted(grid, [replace(c, losses=c.losses * np.nan) for c in cells()])
     found = best_settings(study)
     assert isinstance(found, Missing)
-    assert found.reason.startswith("No tuned setting has a law against size: learning rate (the loss does not bend in")
+    assert found.reason.startswith("No tuned setting has a law against size: learning rate (only 0 % of the cells")
     assert best_settings(told(study, SettingsRecord("Nothing was tuned."))) == Missing("Nothing was tuned.")
     assert best_settings(told(study, None)) == Missing("fits.json has no laws of the best settings: run `fit` again.")

@@ -234,21 +234,6 @@ def test_names_and_captions_are_complete() -> None:
         assert re.fullmatch(r"[a-z_]+", plot.name)
 
 
-def test_sensitivity_is_shown_where_the_fit_has_it(copy: Path, tmp_path: Path) -> None:
-    fits = json.loads((copy / "fits.json").read_text())
-    assert "hang on a convention" not in render(copy, tmp_path / "figures", only={"hold_out"})[0]
-    exponents = {"alpha": 0.123, "E": 0.0, "N* hull": 0.456, "N* isoflop": None}
-    fits["sensitivity"] = [
-        {"group": "C", "setting": "6 N D", "law": "multiplicative", "exponents": exponents, "note": ""}
-    ]
-    (copy / "fits.json").write_text(json.dumps(fits))
-    text, _ = render(copy, tmp_path / "figures", only={"hold_out"})
-    Page(text)
-    assert "hang on a convention" in text
-    assert "<td>0.456</td>" in text
-    assert "N* isoflop" not in text  # a column without a number
-
-
 def test_cells_where_tuning_saved_nothing_are_counted(copy: Path, tmp_path: Path) -> None:
     cells = pd.read_csv(copy / "cells.csv")
     cells.loc[[0, 5], "repeat_val_loss"] *= 3

@@ -8,8 +8,8 @@ from pathlib import Path
 from mnist_scaling.reporting.documents.tuning_records import settings_laws_record
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.words.fit_tables import settings_table
-from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
-from tests.fitting.test_optimal_settings import KEYS, cells
+from mnist_scaling.settings.setting_laws import setting_laws
+from tests.fitting.test_setting_laws import KEYS, cells
 from tests.reporting.builder import load
 
 
@@ -20,12 +20,11 @@ def test_the_page_has_every_law_and_every_refusal(grid: Path) -> None:
     assert settings_table(study.fits.settings_laws) is None
     assert "Best settings against size" not in report_page.page(study, [])
     table = cells()
-    flat = [replace(c, settings=c.settings * [1, 0] + [0, 0.2]) for c in table]  # dropout was never varied
-    for source, laws in ((table, 6), (flat, 0)):
-        found = optimal_settings(source, KEYS, options=SettingsOptions(within=5.0, draws=20))
-        shown = settings_table(settings_laws_record(found))
+    failed = [replace(c, losses=c.losses * float("nan")) for c in table]
+    for source, laws in ((table, 6), (failed, 0)):
+        shown = settings_table(settings_laws_record(setting_laws(source, KEYS), 0.95))
         assert shown is not None
         texts = [str(row[1]) for row in shown.rows]
         assert sum("[" in text for text in texts) == laws
     assert str(shown.rows[0][0]) == "learning rate"
-    assert all("Too few cells" in text for text in texts)
+    assert all("Only 0 % of the cells" in text for text in texts)

@@ -16,17 +16,15 @@ from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.diagnostics import Flag
-from mnist_scaling.fitting.frontier.fronts import attach
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.settings.optimal_settings import TunedKey
+from mnist_scaling.settings.setting_laws import CellTrials, TunedKey
 from mnist_scaling.settings.tuning_change import TunedCells
-from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study import identity
 from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, WARNING
-from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, found_folder, is_kept
+from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, found_folder, is_kept
 from mnist_scaling.study.missing import mixed_code, unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
@@ -41,9 +39,6 @@ from mnist_scaling.study.tables.fitted_rows import (
 
 OLD_CLASSES = 10
 """Classes of a study that does not state them: every data set had ten when such studies were made."""
-
-CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
-"""Columns of a study's curves.csv."""
 
 TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
 """Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
@@ -128,46 +123,10 @@ def _classes(study: Mapping[str, Any]) -> int | None:
 
 
 def _other_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Conventions that are differences or multiples of a study's columns."""
-    derived = {
-        "n_params_without_output": ("n_params", "n_params_output", lambda a, b: a - b),
-        "flops_without_output": ("flops", "flops_output", lambda a, b: a - b),
-        "flops_3_forward": ("flops_forward", "flops_forward", lambda a, _: 3 * a),
-    }
-    there = {k: v for k, v in derived.items() if v[0] in frame and v[1] in frame}
-    return frame.assign(**{k: make(frame[a], frame[b]) for k, (a, b, make) in there.items()})
-
-
-def with_curves(table: Table, source: Source, wanted: Any) -> tuple[Table, str]:
-    """The table with its study's learning curves, if they can be used, and else why a study's curves are not.
-
-    Parameters
-    ----------
-    table : Table
-    source : Source
-    wanted : "auto", True or False
-        Whether curves are to be used: if they can be, in any case, or not at all.
-
-    Raises
-    ------
-    InputError
-        When curves are wanted in any case and can't be used.
-    """
-    path = source.folder / CURVES
-    if wanted is False or (source.study is None and wanted is not True):
-        return table, ""
-    if source.study is None:
-        why = f"{source.path} is no study's table, so it has none: leave it out."
-    elif source.rows.seeds:
-        why = "The learning curves are not used: a row is the mean over seeds, and a curve is that of one run."
-    elif path.is_file():
-        points = read_study_table(path, CURVE_ROLES.values())
-        table, why = attach(table, {role: points[column].to_numpy() for role, column in CURVE_ROLES.items()})
-    else:
-        why = f"The learning curves are not used: there is no {path}: set curve.points, or use regime=early_stopping."
-    if why and wanted is True:
-        raise InputError(f"`curves=true` needs learning curves at a constant rate. {why}")
-    return table, why if path.is_file() else ""
+    """The conventions that are differences of a study's columns."""
+    if not {"n_params", "n_params_output"} <= {*frame}:
+        return frame
+    return frame.assign(n_params_without_output=frame["n_params"] - frame["n_params_output"])
 
 
 def short_of_data(source: Source, arm: ArmRows, losses: Sequence[Mapping[str, Any]]) -> str:

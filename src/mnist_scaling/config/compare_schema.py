@@ -44,7 +44,7 @@ class CompareConfig:
     """Differences up to this size don't matter: of an exponent, of which a tenth is the most, or of the log loss in the
     middle of the grid."""
     exponents: bool = True
-    """Whether every law is fitted to both arms, which takes seconds; false: only slopes, offset and multiplier."""
+    """Whether joint laws and the frontier are fitted to both arms, too, which takes seconds."""
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     """Draws and level of every interval; `kind` is not used, because noise is always redrawn."""
     seed: int = 0

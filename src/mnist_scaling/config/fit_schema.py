@@ -24,15 +24,13 @@ class ColumnsConfig:
     U: str | None = None
     """Unique examples or tokens, for the repeated-data law."""
     loss: str | None = None
-    """In nats; an error rate for the error-rate laws."""
+    """In nats, or any positive loss or error rate."""
     se: str | None = None
     """Standard error of the loss over repeats."""
     repeats: str | None = None
     """Number of repeats; 3 are assumed where only se is given."""
     flags: str | None = None
     """Flag codes, separated by ;."""
-    run: str | None = None
-    """Name of the run, if rows are points of training curves: the envelope uses all points."""
 
     def __post_init__(self) -> None:
         roles = {key: header for key in ("N", "D", "C", "loss", "se") if (header := getattr(self, key))}
@@ -127,8 +125,6 @@ class FitConfig(RowsConfig):
     by: Any = None
     """A column, or a list of columns, whose values are arms: each is fitted alone and never pooled with another. A
     study's axes that set neither N nor D, such as optimizer, are arms without being named here."""
-    curves: Any = "auto"
-    """Pareto front and hull use a study's curves.csv: auto (if the rate was constant), true (or an error), false."""
     laws: Any = "default"
     """One of default and all, or a list such as [additive,kaplan]: laws that are named are the base of the headline."""
     delta: Any = "auto"
@@ -138,18 +134,14 @@ class FitConfig(RowsConfig):
     weights: str = "equal"
     """One of equal and inverse_variance (needs columns.se)."""
     isoflop: str = "parabola"
-    """One of parabola, cubic, argmin: how an isoFLOP minimum is found."""
+    """One of parabola, argmin: how an isoFLOP minimum is found."""
     classes: int | None = None
-    """Number of classes, for the tests on chance and units, and the chance of error laws; null for the study's own,
+    """Number of classes, for the tests on chance and units and for laws that begin at chance; null for the study's own,
     which is in its study.json."""
     mask_chance: bool = False
     """Leave out rows with a loss above 95 % of ln(classes)."""
-    queries: float | None = None
-    """Inferences that a model will serve; null: training cost only."""
     predict: PredictConfig = field(default_factory=PredictConfig)
     """A point whose loss is predicted: by the headline's model, and by every law whose inputs are given."""
-    sensitivity: bool = False
-    """True: also the exponents under each convention, law and delta, and without each flagged row."""
     leave_future_out: bool | None = None
     """Also the losses of the cells above 1/8, 1/4 and 1/2 of the largest compute, predicted from those below. null:
     of a study whose cells suffice for it."""
@@ -167,10 +159,6 @@ class FitConfig(RowsConfig):
             self.optuna is None or bool(self.out and self.cells),
             "`optuna` must go with out=FOLDER, where its table is written, and cells=[…], the parameters that make a "
             "cell: give both.",
-        )
-        require(
-            self.curves in ("auto", True, False),
-            f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.",
         )
         require(
             self.by is None or isinstance(self.by, str | list | tuple),
@@ -215,7 +203,6 @@ class FitConfig(RowsConfig):
             classes=classes,
             mask_chance=self.mask_chance,
             isoflop=self.isoflop,
-            queries=self.queries,
             predict=self.asked,
         )
 

@@ -87,7 +87,7 @@ class PlanConfig(RowsConfig):
     @property
     def fit(self) -> FitConfig:
         """What `fit` would be asked for the same rows, without the points that only its tables need."""
-        return FitConfig(**{f.name: getattr(self, f.name) for f in fields(RowsConfig)}, curves=False)
+        return FitConfig(**{f.name: getattr(self, f.name) for f in fields(RowsConfig)})
 
 
 register("plan", PlanConfig, open_keys=("target",))

@@ -12,13 +12,13 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.diagnostics import Flag, cells_of, of_cells, of_laws
 from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, Options, describing, fit_part
 from mnist_scaling.fitting.frontier.fronts import Frontier
-from mnist_scaling.fitting.frontier.methods import NO_COST, all_frontiers
+from mnist_scaling.fitting.frontier.methods import all_frontiers
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.headline import Model, headline, nothing_to_quote
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Posterior, surface
-from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
+from mnist_scaling.fitting.outlook import Prediction, predict
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import (
     Slice,
@@ -46,9 +46,6 @@ MOST_NAMED = 6
 
 SAME_LOSS = "every loss is the same, so no law has anything to fit"
 
-NO_LIFETIME = "no law has its optimum within a factor of 3,000 of the compute-efficient size"
-"""Why a question about queries has no answer."""
-
 
 @dataclass(frozen=True)
 class Result:
@@ -74,7 +71,6 @@ class Result:
     draws: Draws
     notes: list[str]
     predictions: list[Prediction]
-    lifetime: Lifetime | None
     flags: list[Flag] = field(default_factory=list)
     """For the reader: those about quoted laws in full, those about other laws in one."""
     law_flags: dict[str, list[str]] = field(default_factory=dict)
@@ -121,18 +117,13 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     frontier = all_frontiers(table, surfaces, law, cost, draws, options.isoflop, no_joint or why or no_best)
     extra = [(part, *_fit_slice(table, part, options, few)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
-    life = lifetime(table, joint, cost, options)
     without = "Nothing is quoted" if fitted and why != SAME_LOSS else "No law is fitted"
     quoted = nothing_to_quote(f"{without}: {why}.")
     if model is not None:
         quoted = headline(model, cost, frontier["parametric"], options.predict)
-    if options.queries is not None and life is None:
-        notes.append(
-            f"No cheapest model for {options.queries:.3g} queries: {NO_LIFETIME if cost else f'it {NO_COST}'}."
-        )
     found = Result(
         table, options, fitted, refused, extra, frontier, cost, best, model, why or no_joint, quoted, masked, draws,
-        notes, wanted, life,
+        notes, wanted,
     )  # fmt: skip
     flags, law_flags = _flags(found, given)
     return replace(found, flags=flags, law_flags=law_flags)
@@ -266,7 +257,7 @@ def _flags(found: Result, given: Table) -> tuple[list[Flag], dict[str, list[str]
     leading = (best.law.name,) if best else tuple(fitted)
     quoted, others = ({k: f for k, f in fitted.items() if (k in leading) == kept} for kept in (True, False))
     of_quoted, of_others = (_law_flags(group, best) for group in (quoted, others))
-    floors = {k: f.profiles["E"][0] for k, f in fitted.items() if f.floor_rejected is not None}
+    floors = {k: f.floor for k, f in fitted.items() if f.floor is not None}
     refused = [law for law, part, _ in found.refused.values() if starved(law, table, part)]
     few = of_laws.too_few_cells(table, [law.name for law in refused])
     farthest = max((p.reach for p in found.predictions), default=1.0)
@@ -290,7 +281,6 @@ def _flags(found: Result, given: Table) -> tuple[list[Flag], dict[str, list[str]
         # That a law which nobody quotes misses the data is why nobody quotes it.
         *of_laws.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
         *of_laws.far_extrapolation(farthest, [dict(found.options.predict)], "The prediction asked for"),
-        *_lifetime_reach(table, found.lifetime),
     ]
     by_law: dict[str, list[str]] = {}
     for flag in (*of_quoted, *of_others, *few):
@@ -302,26 +292,13 @@ def _flags(found: Result, given: Table) -> tuple[list[Flag], dict[str, list[str]
 def _law_flags(fitted: dict[str, Fitted], best: Fitted | None) -> list[Flag]:
     """What can be wrong with these laws."""
     fits = {k: f.fit for k, f in fitted.items()}
-    floors = {
-        k: (f.profiles["E"][0], bool(f.floor_rejected)) for k, f in fitted.items() if f.floor_rejected is not None
-    }
+    floors = {k: f.floor for k, f in fitted.items() if f.floor is not None}
     return [
         *of_laws.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
         *of_laws.parameter_at_bound(fits),
         *of_laws.floor_not_identified(floors, best.law.name if best else None),
         *of_laws.lack_of_fit({k: f.noise for k, f in fitted.items()}),
     ]
-
-
-def _lifetime_reach(table: Table, found: Lifetime | None) -> list[Flag]:
-    """That the model which is cheapest over its life lies far beyond the data, or far below the sizes."""
-    if found is None:
-        return []
-    point, what = found.lifetime_optimal, f"The cheapest model for {found.queries:.3g} queries"
-    more = point["D"] / float(table.inputs["D"].max())
-    less = float(table.inputs["N"].min()) / point["N"]
-    beyond = "the largest D" if more >= less else "(below) the smallest N"
-    return of_laws.far_extrapolation(max(more, less), [point], what, beyond)
 
 
 def _why_nothing(refused: Sequence[str], what: str) -> str:

@@ -1,4 +1,4 @@
-"""One law on its rows: estimate, bootstrap, profiles, hold-out, local slopes; and which law describes them.
+"""One law on its rows: estimate, bootstrap, hold-out, local slopes; and which law describes them.
 
 AICc = -2 log likelihood + 2 k + 2 k (k + 1) / (n - k - 1), k = parameters + 1 for the scale
 (Hurvich & Tsai 1989). The likelihood is that of Huber's least favourable density, exp(-rho_c(r / s)) / (s Z),
@@ -23,7 +23,6 @@ from mnist_scaling.fitting.slices import Slice, largest_cell
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise, row_noise, seed_noise, weights_from
-from mnist_scaling.fitting.uncertainty.profile import profile
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,11 @@ class Options:
     classes: int | None = None
     mask_chance: bool = False
     isoflop: str = "parabola"
-    queries: float | None = None
     predict: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         holds(self.classes is None or self.classes >= 2, "classes >= 2", self.classes, "give their number, or null.")
         holds(self.seed >= 0, "seed >= 0", self.seed, "0 is usual.")
-        inferences = "give the number of inferences, or null."
-        holds(self.queries is None or self.queries > 0, "queries > 0", self.queries, inferences)
         for name, value in self.predict.items():
             holds(value > 0, f"predict.{name} > 0", value, "give a positive number.")
 
@@ -69,18 +65,21 @@ class Fitted:
     holdout: HoldOut | None
     slopes: dict[str, Interval]
     """-d log L / d log x at the cell of the largest compute: comparable between laws of any form."""
-    profiles: dict[str, tuple[Interval, Array, Array]]
-    floor_rejected: bool | None
-    """Whether E = 0 is rejected; None for a law without a floor."""
 
     @property
     def law(self) -> Law:
         """The law that was fitted."""
         return self.fit.law
 
+    @property
+    def floor(self) -> Interval | None:
+        """E with its interval, which holds 0 where the data don't tell a floor; None of a law without one."""
+        found = self.params.get("E")
+        return found if found is not None and found.bounded else None
+
 
 def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:
-    """Estimate, bootstrap, profile and hold-out of one law on the rows of a slice."""
+    """Estimate, bootstrap and hold-out of one law on the rows of a slice."""
     rows = table.take(part.index)
     logs = rows.logs(law.inputs)
     weights = weights_from(options.settings.weights, rows)
@@ -89,11 +88,6 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
     thetas, settled = bootstrap(fit, draws, noise, part.index)
     t_factor = student_factor(noise.dof, draws.level)
     cost = rows.log_cost(law.inputs)
-    profiles = _profiles(fit, noise, draws.level) if deep and fit.n > fit.free else {}
-    rejected = _rejected(fit, profiles)
-    params = parameter_intervals(fit, thetas, draws.level, t_factor)
-    if rejected is False:
-        params |= {k: _hull(params[k], found[0]) for k, found in profiles.items() if k != "E"}
     return Fitted(
         part=part,
         fit=fit,
@@ -101,37 +95,11 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
         thetas=thetas,
         settled=settled,
         t_factor=t_factor,
-        params=params,
+        params=parameter_intervals(fit, thetas, draws.level, t_factor),
         aicc=aicc(fit.residual, law.size),
         holdout=hold_out(fit, cost) if deep else None,
         slopes=_slopes(fit, largest_cell(rows), thetas, draws.level, t_factor) if deep else {},
-        profiles=profiles,
-        floor_rejected=rejected,
     )
-
-
-def _profiles(fit: Fit, noise: Noise, level: float) -> dict[str, tuple[Interval, Array, Array]]:
-    """Profile of the floor and, where it is not told from 0, those of the exponents, which are wider then."""
-    if fit.law.floor is None:
-        return {}
-    found = {"E": profile(fit, "E", noise, level)}
-    if _rejected(fit, found) is False:
-        exponents = [p.name for p in fit.law.parameters if not p.log and p.name != "E"]
-        found |= {name: profile(fit, name, noise, level, beside_bound=True) for name in exponents}
-    return found
-
-
-def _hull(drawn: Interval, profiled: Interval) -> Interval:
-    """An interval that holds both: beside a bound the draws of an exponent pile up, and say too little."""
-    if not drawn.bounded or not profiled.bounded:
-        return drawn
-    return Interval(drawn.value, min(drawn.low, profiled.low), max(drawn.high, profiled.high))
-
-
-def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> bool | None:
-    if fit.law.floor is None or "E" not in profiles:
-        return None
-    return profiles["E"][0].low > 0
 
 
 def _slopes(fit: Fit, at: Mapping[str, float], thetas: Array, level: float, t_factor: float) -> dict[str, Interval]:

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from mnist_scaling.fitting.counts import counts
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier
 from mnist_scaling.fitting.frontier.methods import MAJORITY, budgets, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array, Law, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.sensitivity import counts
 from mnist_scaling.fitting.slices import Ladder, largest_cell, near_line
 from mnist_scaling.fitting.uncertainty.interval import Interval
 

@@ -26,8 +26,7 @@ def read_columns(
     columns : mapping of str to sequence, each of length n
         The file's columns by header; numbers, or text that reads as numbers.
     names : mapping of str to str or None
-        Header of "N", "D", "C", "U", "loss", "se", "repeats", "flags", "run"; None where the file has none.
-        With "run" the rows are points of training curves, and the last one of each run is fitted.
+        Header of "N", "D", "C", "U", "loss", "se", "repeats", "flags"; None where the file has none.
     conventions : mapping, optional
         Headers of other ways to count, {"N": {"hidden": "n_params_hidden"}}; absent headers are skipped.
     source : str
@@ -58,7 +57,7 @@ def read_columns(
     row_numbers = np.arange(len(columns[known["loss"]])) if rows is None else np.asarray(rows)
     if not len(row_numbers):
         raise InputError(f"{source} must have at least one row, but has none beneath its header: add rows.")
-    numbers = {r: _numbers(columns[h], h, source, row_numbers) for r, h in known.items() if r not in ("flags", "run")}
+    numbers = {r: _numbers(columns[h], h, source, row_numbers) for r, h in known.items() if r != "flags"}
     needed = {role: numbers[role] for role in ("loss", *VARIABLES) if role in numbers}
     empty = np.any([np.isnan(v) for v in needed.values()], axis=0)
     left_out = [
@@ -86,8 +85,6 @@ def read_columns(
         row_numbers[~empty],
         known,
     )
-    if "run" in known:
-        table = table.last_points([columns[known["run"]][int(i)] for i in np.flatnonzero(~empty)])
     return table, left_out
 
 

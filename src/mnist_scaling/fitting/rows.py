@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -50,11 +50,6 @@ class Table:
     conventions: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     """Other ways to count: {"N": {"hidden": …}, "C": {"6ND": …}}."""
 
-    curves: Table | None = None
-    """Every point of the training curves whose last points are the rows; C, and N and D as far as known."""
-    run_of: np.ndarray = field(default_factory=lambda: np.empty(0, int))
-    """Position of the row that each point of `curves` belongs to."""
-
     def __post_init__(self) -> None:
         n = len(self.loss)
         if not len(self.rows):
@@ -91,9 +86,6 @@ class Table:
         def cut(a: Array | None) -> Array | None:
             return None if a is None else a[where]
 
-        kept = np.isin(self.run_of, where)
-        position = np.full(len(self), -1)
-        position[where] = np.arange(len(where))
         return Table(
             self.loss[where],
             {k: v[where] for k, v in self.inputs.items()},
@@ -102,8 +94,6 @@ class Table:
             self.rows[where],
             tuple(self.flags[i] for i in where),
             {k: {c: v[where] for c, v in group.items()} for k, group in self.conventions.items()},
-            None if self.curves is None else self.curves.take(kept),
-            position[self.run_of[kept]] if len(self.run_of) else self.run_of,
         )
 
     def folded(self, keys: Sequence[str] = ()) -> Table:
@@ -133,17 +123,6 @@ class Table:
         kept = np.zeros(len(self), bool)
         kept[np.unique(np.column_stack([cell, self.loss]), axis=0, return_index=True)[1]] = True
         return _mean_cells(self, first[order], cell, kept)
-
-    def last_points(self, run: Sequence[object]) -> Table:
-        """The last point of each run, whose name each row bears, by C or D, as rows; all points stay as `curves`."""
-        names, index = np.unique([str(r) for r in run], return_inverse=True)
-        order = self.inputs.get("C", self.inputs.get("D"))
-        if order is None:
-            raise InputError(
-                "Training curves need C or D to tell which point is last: name columns.C=… or columns.D=…."
-            )
-        ends = [int(rows[np.argmax(order[rows])]) for rows in (np.flatnonzero(index == k) for k in range(len(names)))]
-        return replace(self.take(np.array(ends)), curves=self, run_of=index)
 
     def by_level(self, name: str) -> dict[float, np.ndarray]:
         """Positions of the rows at each level of an input, by its middle value, ascending.
@@ -229,8 +208,6 @@ def _mean_cells(table: Table, first: np.ndarray, cell: np.ndarray, kept: np.ndar
         table.rows[first],
         tuple(tuple(m) for m in marks),
         {k: {c: np.exp(mean(np.log(v))) for c, v in group.items()} for k, group in table.conventions.items()},
-        table.curves,
-        cell[table.run_of] if len(table.run_of) else table.run_of,
     )
 
 

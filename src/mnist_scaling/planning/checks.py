@@ -182,7 +182,7 @@ def leverage(studied: Studied) -> Card:
     if not cells:
         return Card(PASS, f"No cell decides alone about {of}")
     said = f"{len(cells)} of {fit.n} cells, each alone, would move {of}"
-    remedy = "Make sure of these cells first: more repeats and trials; `fit … sensitivity=true` leaves each out once."
+    remedy = "Make sure of these cells first: more repeats and trials."
     return Card(WARNING, said, cells, remedy, (REPEATS, TRIALS))
 
 

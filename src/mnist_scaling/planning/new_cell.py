@@ -24,8 +24,7 @@ from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.planning.studied import Studied, at_axes
-from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
-from mnist_scaling.settings.setting_laws import prior
+from mnist_scaling.settings.setting_laws import prior, setting_laws
 from mnist_scaling.study import records
 from mnist_scaling.study.layout import RESULT
 
@@ -252,7 +251,7 @@ def _settings(of: Studied, cell: NewCell) -> tuple[dict[str, Interval | str], tu
     if not tuned:
         return {}, ()
     tried, keys, why = cell_trials(of.source, of.arm)
-    laws = [] if why else optimal_settings(tried, keys, options=SettingsOptions(level=of.model.level)).keys
+    laws = [] if why else setting_laws(tried, keys, of.model.level)
     sizes = {k: v for k, v in cell.at.items() if k in ("N", "D")}
     by_law = prior(laws, of.model.level, **sizes)
     columns = [str(of.source.rows.names[k]) for k in sizes if of.source.rows.names.get(k)]

@@ -1,16 +1,12 @@
-"""Laws of the best settings: lines against the sizes of the cells, how one is fitted, and what it predicts.
+"""How the best learning rate, batch size or dropout moves with N, D, steps or loss: least squares over the cells.
 
-    v = a + b . (ln x - centre) +- t sqrt(x' Cov x + spread^2)        t: Student's, of the cells beyond the coefficients
+    v = a + b . (ln x - centre)        v: the best ln lr, ln batch size, or dropout itself; x: N and D, say
 
-What is predicted is an interval for a new cell, not for the line: it holds the covariance of the line, with the bias of
-the vertices in it (`vertex_bias`), and the scatter of single cells about the line. `python
-benchmarks/optimal_settings.py` says how often it holds.
+So lr* ~ N^b_N D^b_D for a key that was searched on a log scale. The best setting of a cell is that of its best trial,
+which is luckier than others: what that scatters by about the line is in every interval. Intervals are Student's, and
+what is predicted is an interval for a new cell, not for the line:
 
-A line goes through numbers of known error, of which some are only known to lie beyond a limit:
-
-    v_i = b . x_i + spread * e_i + error_i * e'_i;      seen as a limit where it lies beyond
-
-The likelihood is that of Tobin (1958) with errors of their own; b is found by expectation and maximisation.
+    v +- t sqrt(x' Cov x + spread^2)
 """
 
 from __future__ import annotations
@@ -19,10 +15,43 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import log_ndtr, stdtrit
+from scipy.special import stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, plane
+
+AGAINST = (("N", "D"), ("steps",), ("loss",))
+"""What the best settings are set against, each by itself; a size that all cells share is left out."""
+
+FEWEST_FREE = 2
+"""Cells that a line needs beyond its coefficients."""
+
+FEWEST_INSIDE = 0.8
+"""Share of the cells whose best value must lie inside the range that was searched."""
+
+EDGE = 1e-6
+"""Share of the range within which a value lies at its end."""
+
+
+@dataclass(frozen=True)
+class CellTrials:
+    """The finished trials of one cell."""
+
+    losses: Array
+    """Shape (n,), positive."""
+    settings: Array
+    """Values of the tuned keys, shape (n, k)."""
+    low: Array
+    """Ends of the search ranges, shape (k,); NaN for a key that the cell did not tune."""
+    high: Array
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    """What the cell is: N, D, steps, loss, …; positive."""
+
+    def best(self, column: int) -> float:
+        """The key's value in the trial of the lowest loss; NaN where none has both."""
+        known = np.flatnonzero(np.isfinite(self.losses) & np.isfinite(self.settings[:, column]))
+        return float(self.settings[known[np.argmin(self.losses[known])], column]) if len(known) else np.nan
 
 
 @dataclass(frozen=True)
@@ -45,11 +74,9 @@ class SettingLaw:
     """Means of the ln sizes, (p,): the constant is the best setting there."""
     constant: float
     covariance: Array
-    """Of the constant and the coefficients over the draws, (1 + p, 1 + p)."""
+    """Of the constant and the coefficients, (1 + p, 1 + p)."""
     spread: float
-    """Standard deviation of the cells' true best settings about the line."""
-    bias: float
-    """What was added to all vertices, because the loss is steeper on one side of its minimum (`vertex_bias`)."""
+    """Standard deviation of the cells' best settings about the line."""
     n: int
 
 
@@ -60,25 +87,87 @@ class KeyLaws:
     key: TunedKey
     status: str
     """ok, or why there is no law, as a sentence."""
-    curvature: Interval
-    """d^2 ln L / d v^2 at the minimum, v being the key or its log; a minimum needs it above 0."""
-    best: list[Interval]
-    """Of each cell, in the key's own units; without a value where the cell has too few trials."""
+    best: Array
+    """Of each cell, in the key's own units, (cells,); NaN where none is known."""
     side: Array
-    """(cells,): -1 or 1 where the vertex lies below or above the range that was searched, 0 inside; NaN if unknown."""
+    """(cells,): -1 or 1 where it lies at the lower or the upper end of the cell's range, 0 inside; NaN if unknown."""
     low: float
     """Ends of the range that was searched, over all cells, in the key's own units."""
     high: float
     laws: list[SettingLaw] = field(default_factory=list)
 
 
-def prior(laws: Sequence[KeyLaws], level: float = 0.95, **sizes: float) -> dict[str, Interval]:
+def setting_laws(
+    cells: Sequence[CellTrials],
+    keys: Sequence[TunedKey],
+    level: float = LEVEL,
+    against: Sequence[tuple[str, ...]] = AGAINST,
+) -> list[KeyLaws]:
+    """The laws of every key; a key without one says why in its status.
+
+    Parameters
+    ----------
+    cells : sequence of CellTrials
+    keys : sequence of TunedKey
+        In the order of the columns of `CellTrials.settings`.
+    level : float
+        Of each interval, such as 0.95.
+    against : sequence of tuple of str
+        Names in `CellTrials.sizes`.
+    """
+    return [_of_key(cells, column, key, level, against) for column, key in enumerate(keys)]
+
+
+def _of_key(
+    cells: Sequence[CellTrials], column: int, key: TunedKey, level: float, against: Sequence[tuple[str, ...]]
+) -> KeyLaws:
+    best, low, high = (
+        np.array([value(cell) for cell in cells])
+        for value in (lambda c: c.best(column), lambda c: c.low[column], lambda c: c.high[column])
+    )
+    v, bottom, top = (np.log(a) if key.log else a for a in (best, low, high))
+    near = EDGE * (top - bottom)
+    side = np.where(v <= bottom + near, -1.0, np.where(v >= top - near, 1.0, 0.0))
+    side[~np.isfinite(v + bottom)] = np.nan
+    ends = float(np.nanmin(low)), float(np.nanmax(high))
+    known = np.isfinite(side)
+    inside = float((side[known] == 0).mean()) if known.any() else 0.0
+    if inside < FEWEST_INSIDE:
+        why = f"Only {100 * inside:.0f} % of the cells have their best {key.name} inside the range."
+        return KeyLaws(key, why, best, side, *ends)
+    laws = [law for names in against if (law := _law(cells, np.where(known, v, np.nan), names, level)) is not None]
+    why = "ok" if laws else f"{int(known.sum())} cells are too few, or all of one size."
+    return KeyLaws(key, why, best, side, *ends, laws)
+
+
+def _law(cells: Sequence[CellTrials], v: Array, names: tuple[str, ...], level: float) -> SettingLaw | None:
+    """The line of a key against some sizes; None where the cells don't hold one."""
+    sizes = np.log([[cell.sizes.get(name, np.nan) for name in names] for cell in cells])
+    kept = np.isfinite(v) & np.isfinite(sizes).all(axis=1)
+    varying = [i for i in range(len(names)) if kept.any() and np.ptp(sizes[kept, i]) > 1e-6]
+    names, x = tuple(names[i] for i in varying), sizes[kept][:, varying]
+    n, p = len(x), 1 + len(names)
+    if not names or n < p + FEWEST_FREE or np.linalg.matrix_rank(x - x.mean(axis=0), 1e-6) < p - 1:
+        return None
+    centre = x.mean(axis=0)
+    found = plane(v[kept], *(x - centre).T)
+    variance = float((found.residual**2).sum()) / found.free
+    covariance = np.asarray(variance * np.linalg.inv(found.design.T @ found.design), float)
+    half = float(stdtrit(found.free, 0.5 + level / 2)) * np.sqrt(np.diag(covariance))
+    constant, *slopes = map(float, found.coefficients)
+    ends = [Interval(b, float(b - h), float(b + h)) for b, h in zip(slopes, half[1:], strict=True)]
+    return SettingLaw(
+        names, dict(zip(names, ends, strict=True)), centre, constant, covariance, float(np.sqrt(variance)), n
+    )
+
+
+def prior(laws: Sequence[KeyLaws], level: float = LEVEL, **sizes: float) -> dict[str, Interval]:
     """The best value of each key for a new cell: ``prior(laws, N=1e5, D=5e4)["lr"].value``, ``.low`` and ``.high``.
 
     Parameters
     ----------
     laws : sequence of KeyLaws
-        Of `SettingsLaws.keys`, or of `tuning_records.known_settings_laws`.
+        Of `setting_laws`, or of `tuning_records.known_settings_laws`.
     level : float
     **sizes : float
         N and D of the new cell; for a key without a law against these, steps or loss are used where they are given.
@@ -88,8 +177,6 @@ def prior(laws: Sequence[KeyLaws], level: float = 0.95, **sizes: float) -> dict[
     dict
         Key to value, low and high, in the key's own units. A key without a law against what is given is left out.
         A key on a linear scale, such as dropout, stays within the range that was searched; a learning rate may not.
-        A start for a tuner belongs into its own range, and an interval as wide as the range says nothing
-        (`share_of_range`).
     """
     found = {}
     for one in laws:
@@ -99,7 +186,7 @@ def prior(laws: Sequence[KeyLaws], level: float = 0.95, **sizes: float) -> dict[
     return found
 
 
-def predict(law: SettingLaw, of: KeyLaws, sizes: Mapping[str, float], level: float = 0.95) -> Interval:
+def predict(law: SettingLaw, of: KeyLaws, sizes: Mapping[str, float], level: float = LEVEL) -> Interval:
     """The best value of a new cell of these sizes by one of a key's laws, with the interval that it should lie in."""
     x = np.array([1.0, *(np.log(sizes[name]) - middle for name, middle in zip(law.against, law.centre, strict=True))])
     slopes = np.array([law.constant, *(law.coefficients[name].value for name in law.against)])
@@ -114,63 +201,3 @@ def share_of_range(found: Interval, of: KeyLaws) -> float:
     ends = np.array([found.low, found.high, of.low, of.high])
     low, high, least, most = np.log(ends) if of.key.log else ends
     return float((high - low) / (most - least))
-
-
-_ROUNDS = 60
-_SPREADS = 40
-"""Spreads that are tried, log-spaced."""
-
-
-@dataclass(frozen=True)
-class Observed:
-    """Numbers to put a line through."""
-
-    x: Array
-    """(n, p), with the constant."""
-    v: Array
-    """(n,), within [low, high]."""
-    error: Array
-    """Standard errors, (n,)."""
-    side: Array
-    """(n,): 0 for a number, -1 for "at most v", 1 for "at least v"."""
-
-
-def line(seen: Observed, spread: float, times: Array | None = None) -> Array:
-    """Coefficients, (…, p), at a given spread about the line; NaN where the inputs of a draw move together.
-
-    `times`, shape (…, n), is how often each number counts, one row per draw of a bootstrap.
-    """
-    times = np.ones(len(seen.v)) if times is None else times
-    deviation = np.sqrt(spread**2 + seen.error**2)
-    weight = times / deviation**2
-    normal = np.einsum("...n,np,nq->...pq", weight, seen.x, seen.x)
-    bad = np.linalg.cond(normal) > 1e12
-    normal = np.where(bad[..., None, None], np.eye(seen.x.shape[1]), normal)
-    beyond = seen.side != 0
-    b = np.linalg.solve(normal, np.einsum("...n,np->...p", weight * seen.v, seen.x)[..., None])[..., 0]
-    for _ in range(_ROUNDS if beyond.any() else 0):
-        mean = b @ seen.x.T
-        # A normal number beyond a limit has the mean mu + side sigma phi(t) / Phi(t), t = side (mu - limit) / sigma.
-        t = seen.side * (mean - seen.v) / deviation
-        with np.errstate(over="ignore", invalid="ignore"):  # of a singular fit, which is NaN below
-            ratio = np.exp(-0.5 * t**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(t))
-        expected = np.where(beyond, mean + seen.side * deviation * ratio, seen.v)
-        b = np.linalg.solve(normal, np.einsum("...n,np->...p", weight * expected, seen.x)[..., None])[..., 0]
-    return np.where(bad[..., None], np.nan, b)
-
-
-def spread_of(seen: Observed) -> float:
-    """The spread with the highest restricted likelihood (that of the residuals), 0 included."""
-    scale = max(float(np.std(seen.v)), float(np.median(seen.error)), 1e-9)
-    tried = [0.0, *scale * np.geomspace(1e-3, 3, _SPREADS)]
-    return max(tried, key=lambda spread: _likelihood(seen, spread))
-
-
-def _likelihood(seen: Observed, spread: float) -> float:
-    deviation = np.sqrt(spread**2 + seen.error**2)
-    t = (seen.v - seen.x @ line(seen, spread)) / deviation
-    exact = seen.side == 0
-    total = -0.5 * (t[exact] ** 2).sum() - np.log(deviation[exact]).sum() + log_ndtr(-seen.side * t)[~exact].sum()
-    x = seen.x[exact] / deviation[exact, None]
-    known = exact.sum() > x.shape[1]
-    return float(total - 0.5 * np.linalg.slogdet(x.T @ x)[1] if known else total)

@@ -225,7 +225,6 @@ PER_MODEL = ("n_params", "n_params_input", "n_params_hidden", "n_params_output")
 
 CONVENTIONS = {
     "N": {"hidden layers only": "n_params_hidden", "without the output layer": "n_params_without_output"},
-    "C": {"6 N D": "flops_6nd", "3 x forward": "flops_3_forward", "without the output layer": "flops_without_output"},
 }
 """Columns that count the same thing otherwise; `fit` leaves out what a table lacks."""
 

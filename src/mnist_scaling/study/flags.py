@@ -104,7 +104,7 @@ KINDS = (
         "Use a law without these terms, or add cells that show them.",
     ),
     Kind(
-        FLOOR_NOT_IDENTIFIED, WARNING, "profile likelihood does not reject E = 0",
+        FLOOR_NOT_IDENTIFIED, WARNING, "the interval of the floor holds 0",
         "Use the law without a floor, or add cells where the loss flattens.",
         "Whether the loss has a floor. The data agree with none at all, so exponents of laws with a floor rest on "
         "an assumption.",
@@ -155,7 +155,7 @@ KINDS = (
         "was tried.",
     ),
     Kind(
-        FAR_EXTRAPOLATION, WARNING, "the hold-out, `predict` or `queries` reaches beyond 10 times the fitted range",
+        FAR_EXTRAPOLATION, WARNING, "the hold-out or `predict` reaches beyond 10 times the fitted range",
         "Add cells in between, and don't read its error as that of an interpolation.",
         "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
     ),
@@ -166,8 +166,7 @@ KINDS = (
     ),
     Kind(
         SEED_OUTLIER, WARNING, "repeats scatter far more than is usual there, or the row lies far off the best law",
-        f"Repeat these cells with fresh seeds: {_grow()}. "
-        "`fit … sensitivity=true` says what the exponents are without them.",
+        f"Repeat these cells with fresh seeds: {_grow()}.",
         "Whether some cells are typical: they stand out by their repeats or from the best law.",
     ),
     Kind(
@@ -235,5 +234,5 @@ _BY_CODE = {kind.code: kind for kind in KINDS}
 
 def kind(code: str) -> Kind:
     """The kind of a code; a warning without a meaning of its own where someone else's table brings a code."""
-    unknown = Kind(code, WARNING, "", "Look at these cells, or leave them out and compare with sensitivity=true.")
+    unknown = Kind(code, WARNING, "", "Look at these cells, or leave them out and compare.")
     return _BY_CODE.get(code, unknown)

@@ -4,6 +4,11 @@
 
 Where the cells are paired it is the ratio of the two losses of each cell that is fitted, so that the noise and the
 misfit that both arms share cancel. Otherwise each arm has its own level and slopes and both have one curvature.
+
+The exponents of joint laws, and those of N*, D* and L* in C, are of each arm alone. The draws of both arms' laws share
+their noise as far as the cells do, so that it cancels in the difference. Exponents of the frontier come with intervals
+of their own: their difference is bounded by the square-root rule for two intervals (Zou & Donner 2008), which takes
+them as independent and is wide otherwise.
 """
 
 from __future__ import annotations
@@ -13,14 +18,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.errors import holds
-from mnist_scaling.fitting.comparing.exponents import ExponentDifference, exponent_differences
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
 from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match, match_twin
 from mnist_scaling.fitting.comparing.surface import Surfaces, apart, basis, fit_surfaces
 from mnist_scaling.fitting.diagnostics import Flag, of_laws
-from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.slices import ray_of
-from mnist_scaling.fitting.uncertainty.bootstrap import interval
+from mnist_scaling.fitting.fitted import Fitted, Options, fit_part
+from mnist_scaling.fitting.frontier.fronts import EXPONENTS
+from mnist_scaling.fitting.frontier.methods import parametric
+from mnist_scaling.fitting.frontier.parametric import fit_cost
+from mnist_scaling.fitting.laws import ALL
+from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.misfit.posterior import surface
+from mnist_scaling.fitting.slices import can_hold, is_joint, ray_of, whole
+from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN, NOT_PAIRED
 
@@ -40,13 +50,24 @@ class ComparisonOptions:
     seed: int = 0
     margin: float = MARGIN
     exponents: bool = True
-    """Whether every law is fitted to both arms, which takes seconds; False: only slopes, offset and multiplier."""
+    """Whether joint laws and the headline's model are fitted to both arms, which takes seconds."""
 
     def __post_init__(self) -> None:
         holds(self.draws >= 100, "bootstrap.draws >= 100", self.draws, "1000 is usual.")
         holds(0 < self.level < 1, "0 < bootstrap.level < 1", self.level, "0.95 is usual.")
         holds(self.margin > 0, "margin > 0", self.margin, "0.03 is usual.")
         holds(self.seed >= 0, "seed >= 0", self.seed, "0 is usual.")
+
+
+@dataclass(frozen=True)
+class ExponentDifference:
+    """One exponent of a law, or of the frontier, in both arms."""
+
+    source: str
+    """Law, or frontier method."""
+    is_method: bool
+    parameter: str
+    found: Difference
 
 
 @dataclass(frozen=True)
@@ -186,3 +207,67 @@ def verdict(difference: Interval, margin: float) -> str:
     if difference.bounded and -margin <= difference.low and difference.high <= margin:
         return EQUIVALENT
     return DIFFERS if difference.excludes(0) else NOT_SETTLED
+
+
+def exponent_differences(
+    surfaces: Surfaces, normal: Array, level: float, rng: np.random.Generator
+) -> list[ExponentDifference]:
+    """Exponents of joint laws and of the frontier in both arms, by the standard normal numbers of `Surfaces.draw`.
+
+    `rng` is for the rows that tables of many rows resample, and for the frontier.
+    """
+    cells = surfaces.cells
+    if cells.variables != ("N", "D"):
+        return []
+    draws, options, out = _draws(cells, normal, level, rng), Options(draws=len(normal), level=level), []
+    laws = [law for law in ALL.values() if is_joint(law) and law.default and set(law.inputs) <= {"N", "D"}]
+    laws = [law for law in laws if all(can_hold(table, law) for table in cells.tables)]
+    for law in laws:
+        a, b = (fit_part(law, t, whole(t), options, d, deep=False) for t, d in zip(cells.tables, draws, strict=True))
+        out += _of_law(law, a, b, level)
+    fronts = [
+        parametric(table, surface(table, max(len(normal), 1), rng), fit_cost(table), level) for table in cells.tables
+    ]
+    for key in EXPONENTS if laws else ():
+        ends = [front.intervals[key] for front in fronts]
+        if all(end.known for end in ends):
+            found = Difference(*ends, difference_of(*ends))
+            out.append(ExponentDifference("parametric", True, key, found))
+    return out
+
+
+def _draws(cells: Cells, normal: Array, level: float, rng: np.random.Generator) -> list[Draws]:
+    """Draws of each arm: redrawn noise, or resampled rows, the same cells of both arms where they are paired."""
+    sizes = len(cells.a), len(cells.b)
+    parts = normal[:, : sizes[0]], normal[:, sizes[0] :]
+    seeds = [tuple(int(seed) for seed in rng.integers(2**63, size=3)) for _ in sizes]
+    if cells.paired:
+        seeds[1] = seeds[0]
+    return [
+        Draws("pairs" if n >= PAIRS_FROM else "wild", len(z), n, (one, two, three), level, z)
+        for n, (one, two, three), z in zip(sizes, seeds, parts, strict=True)
+    ]
+
+
+def _of_law(law: Law, a: Fitted, b: Fitted, level: float) -> list[ExponentDifference]:
+    """Exponents of one law that was fitted to both arms; scales are no exponents."""
+    out, t_factor = [], max(a.t_factor, b.t_factor)
+    for k, p in enumerate(law.parameters):
+        if not p.log:
+            drawn = b.thetas[:, k] - a.thetas[:, k]
+            difference = interval(float(b.fit.theta[k] - a.fit.theta[k]), drawn, level, t_factor)
+            found = Difference(a.params[p.name], b.params[p.name], difference)
+            out.append(ExponentDifference(law.name, False, p.name, found))
+    return out
+
+
+def difference_of(a: Interval, b: Interval) -> Interval:
+    """b - a of two independent estimates: low = d - sqrt((b - b_low)^2 + (a_high - a)^2), and high likewise."""
+    value = b.value - a.value
+    if not (a.bounded and b.bounded):
+        return Interval(value)
+    return Interval(
+        value,
+        value - float(np.hypot(b.value - b.low, a.high - a.value)),
+        value + float(np.hypot(b.high - b.value, a.value - a.low)),
+    )

@@ -23,12 +23,6 @@ FEWEST_SETTLED = 0.7
 UNLIKELY = 0.01
 """Chance below which residuals as large as these are called a lack of fit."""
 
-CHANCE_AT_BOUND = (
-    "Chance is that of a guess among the classes, which is right where some cells are near it. Where all lie far "
-    "below, these data don't show it: fit a power law or additive instead."
-)
-"""Remedy where an error law's chance ended at 1 - 1 / classes."""
-
 
 def not_converged(fits: Mapping[str, Fit], settled: Mapping[str, float] | None = None) -> list[Flag]:
     """The optimiser stopped before the optimum, no second start found the same one, or draws wander along a ridge.
@@ -55,19 +49,19 @@ def parameter_at_bound(fits: Mapping[str, Fit]) -> list[Flag]:
         return []
     what = "; ".join(f"{k}: {', '.join(names)}" for k, names in hits.items())
     ended = {name for names in hits.values() for name in names}
-    fix = "Use the law without a floor." if ended == {"E"} else CHANCE_AT_BOUND if ended == {"chance"} else ""
+    fix = "Use the law without a floor." if ended == {"E"} else ""
     return [Flag(flags.PARAMETER_AT_BOUND, f"Parameters ended at their bound ({what}).", laws=tuple(hits), remedy=fix)]
 
 
-def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]], selected: str | None = None) -> list[Flag]:
-    """The data do not reject E = 0: by law, the profile interval of E and whether it does.
+def floor_not_identified(floors: Mapping[str, Interval], selected: str | None = None) -> list[Flag]:
+    """The interval of E, by law, holds 0.
 
     Where the selected law has a floor, that alone counts: laws that fit worse have no say. Where it has none, that the
     others' floors are in doubt agrees with it, and is worth knowing only.
     """
     if selected is not None and selected in floors:
         floors = {selected: floors[selected]}
-    bad = {k: v[0] for k, v in floors.items() if not v[1]}
+    bad = {k: v for k, v in floors.items() if not v.low > 0}
     if not bad:
         return []
     what = "; ".join(f"{k}: {f'E up to {v.high:.3g}' if np.isfinite(v.high) else 'any E'}" for k, v in bad.items())

@@ -267,12 +267,11 @@ def _delta(problem: Problem, settings: Settings, seeds: SeedNoise | None) -> Del
 def _centred(problem: Problem) -> Problem:
     """Inputs and losses around their geometric means: residuals stay, and no unit decides where this fit ends.
 
-    D and U keep their ratio; an error rate keeps its unit, because chance is absolute.
+    D and U keep their ratio.
     """
     logs, y = problem.logs, problem.y
     middle = {k: float(logs["D" if k == "U" and "D" in logs else k].mean()) for k in logs}
-    centred = y if "chance" in problem.law.names else y - y.mean()
-    return replace(problem, logs={k: v - middle[k] for k, v in logs.items()}, y=centred)
+    return replace(problem, logs={k: v - middle[k] for k, v in logs.items()}, y=y - y.mean())
 
 
 def _sample(problem: Problem) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Many robust non-linear fits at once: a damped Newton method for sums of Huber losses.
 
-All members of a batch (starts, bootstrap draws, held-out folds, profile points) share the law and the
-inputs and differ in weights, in y, in start or in what is held fixed, so that one array operation
-serves all of them. With J the gradient of log f, r = y - log f and w the weights, each step solves
+All members of a batch (starts, bootstrap draws, held-out folds) share the law and the inputs and
+differ in weights, in y or in start, so that one array operation serves all of them. With J the
+gradient of log f, r = y - log f and w the weights, each step solves
 
     (J diag(w [|r| <= delta] + lam w min(1, delta / |r|)) J') s = J (w clip(r, -delta, delta))
 
@@ -51,9 +51,7 @@ class Solution:
             getattr(self, name)[members] = getattr(other, name)[rows]
 
 
-def minimise(
-    problem: Problem, start: Array, fixed: tuple[int, ...] = (), max_iterations: int = 200, tolerance: float = TOLERANCE
-) -> Solution:
+def minimise(problem: Problem, start: Array, max_iterations: int = 200, tolerance: float = TOLERANCE) -> Solution:
     """Minimise sum_i w_i huber_delta(y_i - log f_i(theta)) inside the law's bounds, for every start.
 
     Parameters
@@ -61,8 +59,6 @@ def minimise(
     problem : Problem
     start : array, shape (batch, p)
         Where each member begins.
-    fixed : tuple of int
-        Parameters that stay at their start: profile likelihood.
     max_iterations : int
         After so many steps a member is given back as not converged.
     tolerance : float
@@ -70,13 +66,11 @@ def minimise(
     """
     size = max(1, CHUNK // max(problem.n, 1))
     chunks = [slice(low, low + size) for low in range(0, max(len(start), 1), size)]
-    parts = [_minimise_chunk(problem.members(c), start[c], fixed, max_iterations, tolerance) for c in chunks]
+    parts = [_minimise_chunk(problem.members(c), start[c], max_iterations, tolerance) for c in chunks]
     return Solution(*(np.concatenate([getattr(p, f) for p in parts]) for f in Solution.__dataclass_fields__))
 
 
-def _minimise_chunk(
-    problem: Problem, start: Array, fixed: tuple[int, ...], max_iterations: int, tolerance: float
-) -> Solution:
+def _minimise_chunk(problem: Problem, start: Array, max_iterations: int, tolerance: float) -> Solution:
     lower, upper = problem.law.bounds
     batch = len(start)
     theta = np.clip(start, lower, upper)
@@ -90,7 +84,7 @@ def _minimise_chunk(
     best[:] = state.objective
     damping = np.ones(batch)
     for _ in range(max_iterations):
-        step, gain = _step(state, damping, lower, upper, fixed)
+        step, gain = _step(state, damping, lower, upper)
         reached = np.isfinite(state.objective) & (gain <= tolerance * state.objective + tiny[live])
         if tolerance > TOLERANCE and reached.all():
             # So little is left to gain that the last step needs no second look.
@@ -148,7 +142,7 @@ class _State:
             setattr(self, name, getattr(self, name)[rows])
 
 
-def _step(state: _State, damping: Array, lower: Array, upper: Array, fixed: tuple[int, ...]) -> tuple[Array, Array]:
+def _step(state: _State, damping: Array, lower: Array, upper: Array) -> tuple[Array, Array]:
     """The damped Newton step and the gain that it promises, free of the damping.
 
     Where the step would leave the bounds, those parameters go to their bound and the others are solved for again:
@@ -165,7 +159,6 @@ def _step(state: _State, damping: Array, lower: Array, upper: Array, fixed: tupl
     gradient = (state.jacobian @ pull[..., None])[..., 0]
     hessian = (state.jacobian * curvature[:, None, :]) @ state.jacobian.transpose(0, 2, 1)
     frozen = ((state.theta <= lower) & (gradient < 0)) | ((state.theta >= upper) & (gradient > 0))
-    frozen[:, list(fixed)] = True
     free = ~frozen
     step = _solve(hessian, gradient, free)
     gain = 0.5 * np.einsum("bp,bp->b", gradient * free, step) * (1.0 + damping)
@@ -248,7 +241,7 @@ def minimise_nested(problem: Problem, start: Array, nested: Mapping[str, Array])
         if not len(asked):
             continue
         small = replace(problem.members(asked), law=ALL[name])
-        rival = minimise(small, np.repeat(begin[None], len(asked), axis=0), (), NESTED_STEPS, GAIN)
+        rival = minimise(small, np.repeat(begin[None], len(asked), axis=0), NESTED_STEPS, GAIN)
         ahead = rival.objective < found.objective[asked] * (1 - BETTER)
         if ahead.any():
             members = asked[ahead]

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.budgets import curves
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier, nothing, observed, observed_draws
-from mnist_scaling.fitting.frontier.isoflop_minima import isoflop, isoflop_draws
+from mnist_scaling.fitting.frontier.isoflop import curves, isoflop, isoflop_draws
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table

@@ -1,4 +1,4 @@
-"""Frontiers under the table's own cost, log C = k + kappa_N log N + kappa_D log D: of a law, and of any surfaces.
+"""Frontiers of surfaces under the table's own cost, log C = k + kappa_N log N + kappa_D log D.
 
 Hoffmann et al. 2022, approach 3, without assuming C = 6 N D: convolutions and small nets do not obey it.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.least_squares import plane
 
@@ -62,22 +62,6 @@ def fit_cost(table: Table) -> Cost | None:
         return None
     constant, kappa_n, kappa_d = map(float, found[0])
     return Cost(constant, kappa_n, kappa_d, found[1], "C" not in table.inputs)
-
-
-def frontier_of(law: Law, theta: Array, cost: Cost, log_c: Array) -> dict[str, Array] | None:
-    """N*, D* and L* of every set of parameters (batch, p) at every budget (m,): log_n, log_d and y, shape (batch, m).
-
-    None for a law that has no interior optimum.
-    """
-    line = law.optimum(theta, cost.kappa_n, cost.kappa_d)
-    if line is None:
-        return None
-    log_n = line["n0"][:, None] + line["n1"][:, None] * (log_c - cost.constant)
-    log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
-    y = np.full(log_n.shape, np.nan)
-    for b in np.flatnonzero(np.isfinite(log_n).all(axis=1)):
-        y[b] = law.evaluate(theta[b : b + 1], {"N": log_n[b], "D": log_d[b]})[0][0]
-    return {"log_n": log_n, "log_d": log_d, "y": y}
 
 
 SEARCHED = 2.0

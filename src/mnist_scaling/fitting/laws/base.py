@@ -116,16 +116,6 @@ class Law(ABC):
         """Why the law can't hold such losses at all, in words; empty when it can."""
         return ""
 
-    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
-        """Where the law's loss is least at fixed C = k N^kappa_n D^kappa_d; None where it has no such point.
-
-        Returns
-        -------
-        dict or None
-            "n0", "n1": log N* = n0 + n1 log c with log c = kappa_n log N + kappa_d log D; each of shape (batch,).
-        """
-        return None
-
     def natural(self, theta: Array) -> Array:
         """Theta with the scales as they are instead of their logarithms; any leading shape."""
         logged = np.array([p.log for p in self.parameters])
@@ -195,10 +185,6 @@ class OnFloor(Law):
             theta = self.law.starts(logs, np.log(np.exp(log_loss) - floor))
             parts.append(np.column_stack([np.full(len(theta), floor), theta]))
         return np.vstack(parts)
-
-    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
-        """See `Law.optimum`: a floor moves none."""
-        return self.law.optimum(theta[:, 1:], kappa_n, kappa_d)
 
 
 def linear_starts(log_loss: Array, terms: list[tuple[Array, Array]], floor: bool, squash: Array | None = None) -> Array:

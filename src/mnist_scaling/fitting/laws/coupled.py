@@ -48,19 +48,6 @@ SCALES_AND_EXPONENTS = (
 )
 
 
-def balance(log_a: Array, log_b: Array, alpha: Array, beta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array]:
-    """Least A/N^alpha + B/D^beta on kappa_n log N + kappa_d log D = log c, by Lagrange's condition.
-
-    alpha A N^-alpha / kappa_n = beta B D^-beta / kappa_d, so log N* is linear in log c.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bottom = alpha * kappa_d + beta * kappa_n
-        gap = np.log(alpha / kappa_n) + log_a - np.log(beta / kappa_d) - log_b
-        n1, n0 = beta / bottom, kappa_d * gap / bottom
-    n1 = np.where((alpha > 0) & (beta > 0), n1, np.nan)
-    return {"n0": n0, "n1": n1}
-
-
 class TwoTerms(Law):
     """A law of A/N^alpha + B/D^beta: its second to fifth parameters are log A, log B, alpha and beta."""
 
@@ -77,9 +64,6 @@ class TwoTerms(Law):
         for k, (term, name) in enumerate(zip(terms, ("N", "D"), strict=True), start=1):
             np.multiply(term, share, out=gradient[:, k])
             np.multiply(gradient[:, k], -logs[name], out=gradient[:, k + 2])
-
-    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
-        return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
 
 
 class Additive(TwoTerms):
@@ -180,10 +164,6 @@ class Kaplan(Law):
         solved = linear_starts(log_loss, terms, floor=False, squash=a_d)
         return np.column_stack([solved[:, 0] / ratio, solved[:, 1], a_n, a_d])
 
-    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
-        ratio = theta[:, 2] / theta[:, 3]
-        return balance(ratio * theta[:, 0], theta[:, 1], ratio, np.ones_like(ratio), kappa_n, kappa_d)
-
 
 _COUPLED = Coupled()
 
@@ -239,10 +219,6 @@ class Bounded(Law):
             inner = inner[inner[:, 0] == 0]
             parts.append(np.column_stack([np.full(len(inner), floor), inner[:, 1:]]))
         return np.vstack(parts)
-
-    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
-        """See `Law.optimum`: that of h."""
-        return self.inner.optimum(theta, kappa_n, kappa_d)
 
 
 _KAPLAN = Kaplan()

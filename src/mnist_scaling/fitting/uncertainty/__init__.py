@@ -1,1 +1,1 @@
-"""How far an estimate may be off: noise of the rows, bootstrap, profiles."""
+"""How far an estimate may be off: noise of the rows, bootstrap, luck in tuning."""

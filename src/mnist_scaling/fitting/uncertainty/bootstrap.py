@@ -2,7 +2,7 @@
 
 There are two kinds of draw. *pairs* resamples rows (Efron 1979) and is for tables with many rows. *wild* keeps the rows
 and redraws their noise, y* = f + s_i v_i + t u_level(i), as a designed grid needs: dropping one of four widths is not a
-draw of anything. The s_i and t are those of `noise`, which profiles and flags use, too; rows that share an error are
+draw of anything. The s_i and t are those of `noise`, which flags use, too; rows that share an error are
 redrawn even where there are many. Draws are widened by Student's t over the normal quantile, the small-sample
 correction.
 """

@@ -1,4 +1,4 @@
-"""The noise of a table's rows: the one model that draws, profiles, weights, delta and flags all use.
+"""The noise of a table's rows: the one model that draws, weights, delta and flags all use.
 
     log L_i = log f_i + e_i + u_level(i)        e_i ~ N(0, s_i^2)        u ~ N(0, t^2), one for each amount of data
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.comparing.comparison import Comparison
-from mnist_scaling.fitting.comparing.exponents import ExponentDifference
+from mnist_scaling.fitting.comparing.comparison import Comparison, ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -48,13 +47,12 @@ class DifferenceRecord:
 
 @dataclass(frozen=True)
 class ExponentRecord:
-    """An exponent that `fit` has, in both arms."""
+    """An exponent of a law or of the frontier, in both arms."""
 
     law: str = field(default="", metadata=OMITTED)
     method: str = field(default="", metadata=OMITTED)
     """Of the frontier; instead of a law."""
     parameter: str = ""
-    at: str = field(default="", metadata=OMITTED)
     a: Interval = UNKNOWN
     b: Interval = UNKNOWN
     difference: Interval = UNKNOWN
@@ -191,9 +189,7 @@ def of_pairs(pairs: Sequence[Pair]) -> Pair:
 
 def _exponent(e: ExponentDifference) -> ExponentRecord:
     source = {"method" if e.is_method else "law": e.source}
-    return ExponentRecord(
-        **source, parameter=e.parameter, at=e.at, a=e.found.a, b=e.found.b, difference=e.found.difference
-    )
+    return ExponentRecord(**source, parameter=e.parameter, a=e.found.a, b=e.found.b, difference=e.found.difference)
 
 
 def _luck(found: Comparison) -> LuckRecord:

@@ -36,7 +36,6 @@ def fit_record(result: Result) -> Fits:
         frontier={k: _frontier(v) for k, v in result.frontier.items()},
         slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
         predictions=[file.PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
-        lifetime=result.lifetime,
         flags=result.flags,
         cost=None if result.cost is None else vars(result.cost),
         data=file.DataRecord(len(table), table.rows.tolist(), result.masked, result.notes),
@@ -85,7 +84,6 @@ def _law(f: Fitted, result: Result) -> LawRecord:
             "shared_noise_log": 0.0 if f.noise.shared is None else f.noise.shared.size,
             "draws_converged": f.settled,
         },
-        profiles={k: {"low": i.low, "high": i.high, "value": g, "deviance": d} for k, (i, g, d) in f.profiles.items()},
         residuals=[
             file.Residual(int(result.table.rows[i]), float(r)) for i, r in zip(f.part.index, fit.residual, strict=True)
         ],
@@ -99,7 +97,7 @@ def _status(f: Fitted) -> str:
         return f"undetermined: {100 * f.settled:.0f} % of draws converge"
     if f.fit.at_bound:
         return f"at bound: {', '.join(f.fit.at_bound)}"
-    if f.floor_rejected is False:
+    if f.floor is not None and not f.floor.low > 0:
         return "floor not identified"
     if f.fit.ridge:
         return f"undetermined: {' and '.join(f.fit.ridge)} trade off"

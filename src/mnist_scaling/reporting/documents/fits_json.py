@@ -15,8 +15,7 @@ from typing import Any
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.diagnostics import Flag
-from mnist_scaling.fitting.outlook import Foreseen, Lifetime
-from mnist_scaling.fitting.sensitivity import Variant
+from mnist_scaling.fitting.outlook import Foreseen
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED, read
 from mnist_scaling.reporting.documents.tuning_records import OK, UNKNOWN, SettingsRecord, TuningRecord
@@ -59,7 +58,7 @@ class LadderRecord:
 
 @dataclass(frozen=True)
 class CountRecord:
-    """N, or the size of the same models counted otherwise, with the numbers of the headline in it (`sensitivity`)."""
+    """N, or the size of the same models counted otherwise, with the numbers of the headline in it (`counts`)."""
 
     count: str
     grows: float
@@ -185,7 +184,6 @@ class LawRecord:
     flags: Sequence[str] = ()
     slice: SliceRecord | None = None
     fit: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
-    profiles: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
     residuals: Sequence[Residual] | None = field(default=None, metadata=OMITTED)
 
     @property
@@ -267,14 +265,12 @@ class Fits:
     frontier: Mapping[str, FrontierRecord] = field(default_factory=dict)
     slices: Sequence[SliceRecord] = ()
     predictions: Sequence[PredictionRecord] = ()
-    lifetime: Lifetime | None = None
     flags: Sequence[Flag] = ()
     cost: Mapping[str, Any] | None = None
     data: DataRecord = field(default_factory=DataRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)
     tuning_change: TuningRecord | None = field(default=None, metadata=OMITTED)
     settings_laws: SettingsRecord | None = field(default=None, metadata=OMITTED)
-    sensitivity: Sequence[Variant] | None = field(default=None, metadata=OMITTED)
     leave_future_out: Sequence[Foreseen] | None = field(default=None, metadata=OMITTED)
     name: str = field(default="", metadata=OMITTED)
     """Of the arm, such as ``optimizer=sgd``; empty for a whole table."""

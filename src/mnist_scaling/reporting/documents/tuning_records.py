@@ -12,8 +12,7 @@ import numpy as np
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED
 from mnist_scaling.reporting.text import estimate, listing, short, three_digits
-from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, SettingsLaws, TunedKey
-from mnist_scaling.settings.setting_laws import prior, share_of_range
+from mnist_scaling.settings.setting_laws import KeyLaws, SettingLaw, TunedKey, prior, share_of_range
 from mnist_scaling.settings.tuning_change import SOURCES, TunedCells, TuningChange
 from mnist_scaling.study.columns import label
 
@@ -61,7 +60,7 @@ class Ends:
 
 @dataclass(frozen=True)
 class SettingLawRecord:
-    """The best value of one tuned key against some sizes (`settings.optimal_settings.SettingLaw`)."""
+    """The best value of one tuned key against some sizes (`settings.setting_laws.SettingLaw`)."""
 
     against: Sequence[str]
     exponents: Mapping[str, Interval]
@@ -69,7 +68,6 @@ class SettingLawRecord:
     constant: float
     covariance: Sequence[Any]
     spread: float
-    lean: float
     n: int
 
 
@@ -80,15 +78,15 @@ class KeyRecord:
     scale: str
     range: Ends
     status: str
-    curvature: Interval
     cells: int
-    censored: Mapping[str, int]
+    edges: Mapping[str, int] = field(default_factory=dict)
+    """Cells whose best value lies at the low or the high end of their range."""
     laws: Sequence[SettingLawRecord] = ()
 
     @property
-    def beyond(self) -> int:
-        """Cells whose best value lies outside the range."""
-        return sum(self.censored.values())
+    def at_edge(self) -> int:
+        """Cells whose best value lies at an end of their range."""
+        return sum(self.edges.values())
 
 
 @dataclass(frozen=True)
@@ -127,21 +125,19 @@ class SettingsRecord:
     keys: Mapping[str, KeyRecord] = field(default_factory=dict)
     cells: Sequence[Mapping[str, Any]] = ()
     predicted: PredictedSettings | None = None
-    within: float | None = field(default=None, metadata=OMITTED)
     level: float | None = field(default=None, metadata=OMITTED)
-    noise_log: float | None = field(default=None, metadata=OMITTED)
 
 
 def known_settings_laws(record: SettingsRecord) -> list[KeyLaws]:
     """The laws of a record, as `setting_laws.prior` takes them."""
     return [
         KeyLaws(
-            TunedKey(name, key.scale == "log"), key.status, key.curvature, [], np.array([]),
-            key.range.low, key.range.high,
+            TunedKey(name, key.scale == "log"), key.status, np.array([]), np.array([]), key.range.low,
+            key.range.high,
             [
                 SettingLaw(
                     tuple(law.against), law.exponents, np.array([law.centre[k] for k in law.against]), law.constant,
-                    np.array(law.covariance, float), law.spread, law.lean, law.n,
+                    np.array(law.covariance, float), law.spread, law.n,
                 )
                 for law in key.laws
             ],
@@ -178,43 +174,42 @@ def tuning_change_record(
 
 
 def settings_laws_record(
-    found: SettingsLaws, rows: Sequence[int] = (), at: Mapping[str, float] | None = None
+    found: Sequence[KeyLaws], level: float, rows: Sequence[int] = (), at: Mapping[str, float] | None = None
 ) -> SettingsRecord:
     """How the best settings move with size.
 
     Parameters
     ----------
-    found : SettingsLaws
+    found : sequence of KeyLaws
+    level : float
+        Of the intervals.
     rows : sequence of int
         Number of each cell in its file.
     at : mapping, optional
         N and D of a cell whose best settings are to be predicted.
     """
-    cells = []
-    for i, row in enumerate(rows):
-        best = {one.key.name: {**one.best[i].record(), "side": one.side[i]} for one in found.keys}
-        cells.append({"row": row, "trials": found.trials[i], "used": bool(found.used[i]), "best": best})
+    cells = [
+        {"row": row, "best": {one.key.name: {"value": one.best[i], "side": one.side[i]} for one in found}}
+        for i, row in enumerate(rows)
+    ]
     predicted = None
     if at:
         guesses = {
             name: Guess(i.value, i.low, i.high, share_of_range(i, one))
-            for one in found.keys
-            for name, i in prior([one], found.options.level, **at).items()
+            for one in found
+            for name, i in prior([one], level, **at).items()
         }
         predicted = PredictedSettings(at, guesses)
-    keys = {one.key.name: _key(one, found.used & np.isfinite(one.side)) for one in found.keys}
-    options = found.options
-    return SettingsRecord(OK, keys, cells, predicted, options.within, options.level, found.noise)
+    return SettingsRecord(OK, {one.key.name: _key(one) for one in found}, cells, predicted, level)
 
 
-def _key(one: KeyLaws, known: np.ndarray) -> KeyRecord:
+def _key(one: KeyLaws) -> KeyRecord:
     return KeyRecord(
         "log" if one.key.log else "linear",
         Ends(one.low, one.high),
         one.status,
-        one.curvature,
-        int(known.sum()),
-        {"low": int((one.side[known] < 0).sum()), "high": int((one.side[known] > 0).sum())},
+        int(np.isfinite(one.side).sum()),
+        {"low": int((one.side < 0).sum()), "high": int((one.side > 0).sum())},
         [_setting_law(law) for law in one.laws],
     )
 
@@ -222,5 +217,5 @@ def _key(one: KeyLaws, known: np.ndarray) -> KeyRecord:
 def _setting_law(law: SettingLaw) -> SettingLawRecord:
     centre = dict(zip(law.against, law.centre, strict=True))
     return SettingLawRecord(
-        law.against, dict(law.coefficients), centre, law.constant, law.covariance.tolist(), law.spread, law.bias, law.n
+        law.against, dict(law.coefficients), centre, law.constant, law.covariance.tolist(), law.spread, law.n
     )

@@ -137,7 +137,7 @@ FIGURES = (
     ),
     Plot(
         "best_settings", SEARCH, "Best settings against size",
-        "The best value of each cell: the minimum of a smooth surface through its trials, with its 95 % interval. "
+        "The best value of each cell, which is that of its best trial. "
         "Lines are the fitted law at the smallest, a middle and the largest level of the other size, light to dark; "
         "the shade, drawn for the middle one, is where the best value of a single cell should lie. Dashed: the ends of "
         "the range that was searched.",
@@ -145,8 +145,7 @@ FIGURES = (
     ),
     Plot(
         "settings_curves", SEARCH, "Loss against each setting",
-        "The finished trials of a small, a middle and a large cell, whose other settings differ, too. The bowl is the "
-        "surface that the trials of all cells share, with its minimum in this cell; a setting without one shows none.",
+        "The finished trials of a small, a middle and a large cell, whose other settings differ, too.",
         best_settings.settings_curves, best_settings.draw_settings_curves, needs_trials=True, detail=True,
     ),
     Plot(

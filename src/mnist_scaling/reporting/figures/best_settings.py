@@ -20,14 +20,13 @@ from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import coloured_points, extremes, points, spread
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import listing
-from mnist_scaling.settings.optimal_settings import KeyLaws
-from mnist_scaling.settings.setting_laws import predict
+from mnist_scaling.settings.setting_laws import KeyLaws, predict
 from mnist_scaling.study.columns import TRIAL, label
 
 SIZES = ("N", "D", "loss")
 """What best settings are drawn against."""
 
-COLUMNS = ["x", "level", "value", "low", "high", "side"]
+COLUMNS, ENDS = ["x", "level", "value", "side"], ("low", "high")
 _POINTS = 50
 
 
@@ -42,13 +41,13 @@ class Panel:
     other: str | None
     """The size that gives the colour; None where all cells share it."""
     points: pd.DataFrame
-    """One row per cell whose best setting is known: x, level, value, low, high, side (-1 or 1: beyond the range)."""
+    """One row per cell whose best setting is known: x, level, value, side (-1 or 1: at an end of the range)."""
     lines: pd.DataFrame
     """The law: level, x, value, low, high; the interval is that of a single cell."""
     ends: tuple[float, float]
     """Ends of the range that was searched."""
     target: pd.DataFrame
-    """The cell that is predicted, as a row of `points`, or none."""
+    """The cell that is predicted, as a row of `points` with low and high, or none."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,7 @@ def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
     laws += [law for law in one.laws if law.against == ("loss",)]
     if not laws:
         return []
-    cells = pd.DataFrame([{"row": c["row"], **c["best"][one.key.name]} for c in found.cells if c["used"]]).set_index(
-        "row"
-    )
+    cells = pd.DataFrame([{"row": c["row"], **c["best"][one.key.name]} for c in found.cells]).set_index("row")
     cells = cells.join(study.cells[[*SIZES]]).astype(float).dropna(subset=["value"])
     known = found.predicted
     guess = known.settings.get(one.key.name) if known else None
@@ -108,17 +105,18 @@ def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
             panels.append(
                 Panel(
                     label(one.key.name), one.key.log, variable, other, _points(rows, variable, other),
-                    pd.DataFrame(lines), (one.low, one.high), _points(aim, variable, other),
+                    pd.DataFrame(lines), (one.low, one.high), _points(aim, variable, other, *ENDS),
                 )
             )  # fmt: skip
     return panels
 
 
-def _points(cells: pd.DataFrame, variable: str, other: str | None) -> pd.DataFrame:
+def _points(cells: pd.DataFrame, variable: str, other: str | None, *more: str) -> pd.DataFrame:
+    columns = [*COLUMNS, *more]
     if cells.empty:
-        return pd.DataFrame(columns=COLUMNS, dtype=float)
+        return pd.DataFrame(columns=columns, dtype=float)
     level = cells[other] if other else pd.Series(np.nan, cells.index)
-    return cells.assign(x=cells[variable], level=level)[COLUMNS]
+    return cells.assign(x=cells[variable], level=level)[columns]
 
 
 def _levels(values: pd.Series) -> list[float]:
@@ -129,7 +127,7 @@ def _levels(values: pd.Series) -> list[float]:
 
 PALETTES = {"N": style.SIZE_PALETTE, "D": style.DATA_PALETTE}
 ARROWS = {-1.0: "v", 0.0: "o", 1.0: "^"}
-"""Of a best value below the range, inside it and above it."""
+"""Of a best value at the lower end of the range, inside it and at the upper end."""
 
 
 def draw_best_settings(data: BestSettings) -> Figure:
@@ -148,7 +146,7 @@ def draw_best_settings(data: BestSettings) -> Figure:
     every = [panel for row in data.rows for panel in row]
     extra = []
     if any((panel.points["side"] != 0).any() for panel in every):
-        extra.append(Line2D([], [], color=style.INK, marker="v", linestyle="none", label="beyond the range"))
+        extra.append(Line2D([], [], color=style.INK, marker="v", linestyle="none", label="at an end of the range"))
     if any(len(panel.target) for panel in every):
         extra.append(Line2D([], [], color=style.UNTUNED, marker="D", linestyle="none", label="predicted"))
     style.key(figure, "", named, extra)
@@ -168,9 +166,9 @@ def _panel(axes: Axes, panel: Panel, most: int) -> dict[str, str]:
     aside = panel.points.assign(x=panel.points["x"] * _aside(panel))
     for side, marker in ARROWS.items():
         rows = aside[aside["side"] == side]
-        look: dict[str, Any] = {"markersize": 6} if side else {"se": ("low", "high"), "elinewidth": 0.6, "capsize": 0}
+        look: dict[str, Any] = {"markersize": 6} if side else {}
         coloured_points(axes, rows, "x", "value", colours, fmt=marker, alpha=0.85, **look)
-    points(axes, panel.target, "x", "value", ("low", "high"), cells=False, fmt="D", color=style.UNTUNED)
+    points(axes, panel.target, "x", "value", ENDS, cells=False, fmt="D", color=style.UNTUNED)
     for end in panel.ends:
         axes.axhline(end, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
     x = np.unique([*panel.points["x"], *panel.target["x"]])
@@ -188,7 +186,7 @@ def _range(axes: Axes, row: list[Panel]) -> None:
     if not row[0].log:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         return
-    parts = [(one.points["value"], one.lines["value"], *one.target[["low", "high"]].to_numpy()) for one in row]
+    parts = [(one.points["value"], one.lines["value"], *one.target[[*ENDS]].to_numpy()) for one in row]
     values = np.concatenate([values for part in parts for values in part])
     style.log_axis(axes.yaxis, values.min() / 1.6, values.max() * 1.6)
 
@@ -214,8 +212,6 @@ class SettingCurve:
     """Columns x, loss; index: the cell."""
     selected: tuple[float, float]
     """Value, and loss of its repeats."""
-    bowl: pd.DataFrame
-    """Columns x, loss; empty where the loss has no minimum in the setting."""
     key: KeyRecord
     name: str
     cell: str
@@ -226,33 +222,21 @@ def settings_curves(study: Study) -> list[list[SettingCurve]] | Missing:
     record = study.fits.settings_laws
     if record is None or not record.keys:
         return Missing("No tuned number is known with its range: run `fit` again.")
-    best: dict[Any, Any] = {one["row"]: one["best"] for one in record.cells if one["used"]}
     cells = study.cells.dropna(subset=["repeat_val_loss"]).sort_values("C")
-    known = cells[cells.index.isin(best)]
-    runs = study.runs(spread(known if len(known) >= MOST_CELLS else cells, MOST_CELLS), TRIAL)
+    runs = study.runs(spread(cells, MOST_CELLS), TRIAL)
     if runs.empty:
         return Missing("No cell has finished trials.")
     return [
         [
             SettingCurve(
                 own[[name, "val_loss"]].astype(float).set_axis(["x", "loss"], axis=1),
-                at := (float(cells.loc[row, name]), float(cells.loc[row, "repeat_val_loss"])),
-                _bowl(key, best.get(row, {}).get(name, {}).get("value"), at), key, name, study.label(cells.loc[row]),
+                (float(cells.loc[row, name]), float(cells.loc[row, "repeat_val_loss"])),
+                key, name, study.label(cells.loc[row]),
             )
             for row, own in runs.groupby(level=0, sort=False)
         ]
         for name, key in record.keys.items()
     ]  # fmt: skip
-
-
-def _bowl(key: KeyRecord, vertex: float | None, selected: tuple[float, float]) -> pd.DataFrame:
-    if vertex is None or not np.isfinite(vertex) or key.status != "ok":
-        return pd.DataFrame({"x": [], "loss": []})
-    log, numbers = key.scale == "log", np.array([key.range.low, key.range.high, vertex, selected[0]])
-    low, high, best, at = np.log(numbers) if log else numbers
-    v = np.linspace(low, high, 60)
-    above = key.curvature.value / 2 * ((v - best) ** 2 - (at - best) ** 2)
-    return pd.DataFrame({"x": np.exp(v) if log else v, "loss": selected[1] * np.exp(above)})
 
 
 def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
@@ -265,14 +249,13 @@ def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
     for axes, column in zip(grid[0], zip(*data, strict=True), strict=True):
         one = column[0]
         axes.set_title(style.plain(one.cell), fontsize=8)
-        best = min(one.trials["loss"].min(), one.selected[1], *(c.bowl["loss"].min() for c in column if len(c.bowl)))
+        best = min(one.trials["loss"].min(), one.selected[1])
         style.log_axis(axes.yaxis, best, min(one.trials["loss"].max(), FAR * best), most=5)
     for axes in grid[:, 0]:
         axes.set_ylabel("validation loss")
     star: dict[str, Any] = {"linestyle": "none", "marker": "*", "markersize": 10, "color": style.UNTUNED}
     told = [
         Line2D([], [], label="selected, at the loss of its repeats", **star),
-        Line2D([], [], color=style.INK, label="fitted bowl"),
         Line2D([], [], color=style.MUTED, linestyle="--", label="ends of the range"),
     ]
     style.key(figure, "", {"trials": style.TUNED}, told)
@@ -281,7 +264,6 @@ def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
 
 def _curve_panel(axes: Axes, one: SettingCurve) -> None:
     points(axes, one.trials, "x", "loss", color=style.TUNED, alpha=0.7)
-    axes.plot(one.bowl["x"], one.bowl["loss"], color=style.INK)
     axes.plot(*one.selected, "*", color=style.UNTUNED, markersize=10, zorder=5)
     for end in (one.key.range.low, one.key.range.high):
         axes.axvline(end, color=style.MUTED, linewidth=0.8, linestyle="--", zorder=1)

@@ -65,7 +65,6 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         laws=laws,
         frontier=frontier,
         future=fit_tables.future_table(fits),
-        sensitivity=fit_tables.sensitivity_table(fits),
         best_settings=best_settings,
         rows="cells" if study.is_study else "rows",
         cells=report_words.cell_table(study),

@@ -123,10 +123,8 @@ def _fit(study: Study) -> Pairs:
         f"{plural(held.n, 'cell')} held out are missed by {100 * held.rmse_log:.2g} % (rms)." if held and held.n else ""
     )
     yield "Does it predict what it did not see?", missed or "Nothing was held out."
-    tried = (
-        "See the table of conventions above." if fits.sensitivity else "Not tried: fit … sensitivity=true tries them."
-    )
-    yield "Does the answer hang on these choices?", tried
+    counted = "Sizes counted otherwise, and laws" if fits.headline.counts else "Laws"
+    yield "Does the answer hang on these choices?", f"{counted} fitted alone stand in tables of their own above."
 
 
 def _flat(facts: Any) -> str:

@@ -163,12 +163,12 @@ def multiplier_table(pair: Pair) -> TextTable | None:
 
 
 def exponent_table(pair: Pair) -> TextTable | None:
-    """Every exponent that fit has."""
+    """Exponents of joint laws and of the frontier."""
     rows = [
-        [spaced(e.law or e.method), symbol(e.parameter) if e.law else spaced(e.parameter), e.at, e.a, e.b, e.difference]
+        [spaced(e.law or e.method), symbol(e.parameter) if e.law else spaced(e.parameter), e.a, e.b, e.difference]
         for e in pair.exponents
     ]
-    return TextTable(["law or method", "parameter", "at", "a", "b", "b − a"], rows) if rows else None
+    return TextTable(["law or method", "parameter", "a", "b", "b − a"], rows) if rows else None
 
 
 def cell_table(pair: Pair, prefix: str = "") -> TextTable:

@@ -110,18 +110,6 @@ def other_counts(fits: Fits) -> Markup | None:
     return Markup("With N counted otherwise, a is {}.").format(listing(parts))
 
 
-def lifetime(fits: Fits) -> str:
-    """What over-training saves a model that serves many queries; empty where nobody asked."""
-    found = fits.lifetime
-    if found is None:
-        return ""
-    return (
-        f"For {found.queries:.3g} queries, by {found.law} at loss {found.loss:.3g}: {estimate(found.size_ratio)} times "
-        f"the compute-efficient size, trained on {estimate(found.data_ratio)} times its data, saves "
-        f"{estimate(found.saved)} of all FLOPs."
-    )
-
-
 def flags(fits: Fits) -> list[Sentence]:
     """Every flag with its remedy and its cells."""
     out = []
@@ -164,9 +152,7 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     yield from _rows(fits)
     # A study has that table in any case: on its page, and with details=true.
     future = tables.future_table(fits) if fits.config.get("leave_future_out") else None
-    yield from filter(None, (tables.prediction_table(fits), future, tables.sensitivity_table(fits)))
-    if text := lifetime(fits):
-        yield Sentence(text)
+    yield from filter(None, (tables.prediction_table(fits), future))
     yield Sentence(trusted(fits.answer))
     raised = warnings(fits)
     for flag in raised[:MOST_FLAGS]:
@@ -193,15 +179,12 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         yield counts
         yield Sentence(counts.note, QUIET)
     yield from filter(None, (tables.future_table(fits), tables.prediction_table(fits)))
-    if text := lifetime(fits):
-        yield Sentence(text, apart=True)
     if change := fits.tuning_change:
         if change.status == OK:
             yield tables.plane_table(change)
         else:
             yield Sentence(f"What tuning changed: {change.status}", QUIET, apart=True)
     yield from settings_summary(fits.settings_laws)
-    yield from filter(None, [tables.sensitivity_table(fits)])
     yield Sentence("Flags", STRONG, apart=True) if fits.flags else Sentence("No flags.", GOOD, apart=True)
     yield from flags(fits)
     yield from _quoted(fits)

@@ -1,4 +1,4 @@
-"""Tables of a fit: what to quote, laws, frontier, settings, sensitivity, arms."""
+"""Tables of a fit: what to quote, laws, frontier, settings, arms."""
 
 from __future__ import annotations
 
@@ -173,22 +173,6 @@ def frontier_table(fits: Fits) -> TextTable:
     return TextTable(["method", *head, "status"], rows, note, title, aside=4)
 
 
-def sensitivity_table(fits: Fits) -> TextTable | None:
-    """Exponents under every other convention, where ``fit sensitivity=true`` has worked them out."""
-    variants = fits.sensitivity or []
-    names = [k for k in dict.fromkeys(k for v in variants for k in v.exponents) if k != "E"]
-    names = [k for k in names if any(Interval(v.exponents.get(k, float("nan"))).known for v in variants)]
-    if not variants:
-        return None
-    rows = [
-        [v.group, spaced(v.setting), spaced(v.law), *(number(v.exponents.get(k)) for k in names), v.note]
-        for v in variants
-    ]
-    head = ["what varies", "setting", "law", *(k if "*" in k else symbol(k) for k in names), "note"]
-    note = "The same exponents under other choices: a row that stands apart is a choice that matters."
-    return TextTable(head, rows, note, "Sensitivity", right=range(3, 3 + len(names)))
-
-
 def future_table(fits: Fits) -> TextTable | None:
     """Rows above a budget as the rows below it foresaw them, where `fit` has worked that out."""
     found = fits.leave_future_out or []
@@ -230,15 +214,13 @@ def settings_table(record: SettingsRecord | None) -> TextTable | None:
     for name, key in record.keys.items():
         for law in key.laws:
             shown = ", ".join(f"{size} {estimate(found)}" for size, found in law.exponents.items())
-            rows.append([label(name), shown, law.n, key.beyond])
+            rows.append([label(name), shown, law.n, key.at_edge])
         if not key.laws:
-            rows.append([label(name), key.status, key.cells, key.beyond])
+            rows.append([label(name), key.status, key.cells, key.at_edge])
     note = (
-        "The best value of a cell is the vertex of a quadratic through its trials within "
-        f"{100 * (record.within or 0):g} % of the lowest loss. For a key on a log scale the numbers are exponents (the "
-        "best learning rate goes as N to this power), else changes per unit of ln size. Cells beyond the range that "
-        "was searched only say on which side their best value lies. Intervals redraw the cells."
+        "Least squares over the cells, each with its best trial's value. For a key on a log scale the numbers are "
+        "exponents (the best learning rate goes as N to this power), else changes per unit of ln size."
     )
     title = "Best settings against size: exponents (log keys), else change per unit of ln size"
-    head = ["key", "best value against size", "cells", "beyond the range"]
+    head = ["key", "best value against size", "cells", "at an end of the range"]
     return TextTable(head, rows, note, title, right=(2, 3))
