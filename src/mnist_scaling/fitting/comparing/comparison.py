@@ -229,9 +229,9 @@ def exponent_differences(
         parametric(table, surface(table, max(len(normal), 1), rng), fit_cost(table), level) for table in cells.tables
     ]
     for key in EXPONENTS if laws else ():
-        ends = [front.intervals[key] for front in fronts]
-        if all(end.known for end in ends):
-            found = Difference(*ends, difference_of(*ends))
+        of_a, of_b = (front.intervals[key] for front in fronts)
+        if of_a.known and of_b.known:
+            found = Difference(of_a, of_b, difference_of(of_a, of_b))
             out.append(ExponentDifference("parametric", True, key, found))
     return out
 
