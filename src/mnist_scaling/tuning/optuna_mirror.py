@@ -18,7 +18,7 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -128,12 +128,15 @@ class Mirror:
     def _add_grid(self) -> None:
         """The grid as one study, whose parameters are its axes, made anew where a cell's best trial is another now."""
         axes = pd.DataFrame([dict(cell.axes) for cell, _ in self._best.values()])
-        ranges = {axis: CategoricalDistribution(sorted(axes[axis].unique().tolist(), key=str)) for axis in axes}
+        ranges: dict[str, BaseDistribution] = {
+            str(axis): CategoricalDistribution(sorted(axes[axis].unique().tolist(), key=str)) for axis in axes
+        }
         trials = [
             optuna.create_trial(value=one.value, params=params, distributions=ranges, user_attrs=dict(one.params))
             for params, (_, one) in zip(axes.to_dict("records"), self._best.values(), strict=True)
         ]
         name = _prefix(self._url, self._folder) + GRID
+        assert self._storage is not None
         if name in self._names:
             old = optuna.load_study(study_name=name, storage=self._storage)
             if [(t.params, t.value) for t in old.get_trials()] == [(t.params, t.value) for t in trials]:
