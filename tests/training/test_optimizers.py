@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from mnist_scaling.tuning.grid import composition
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
@@ -21,6 +20,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.data import splits
+from mnist_scaling.tuning.cell import composition
 from tests.training.engines import chosen, plain
 
 pytestmark = pytest.mark.slow
