@@ -75,7 +75,7 @@ def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert record["slopes"]["alpha"]["difference"]["value"] == pytest.approx(-0.1, abs=0.02)
     assert record["verdict"]["alpha"] == "differs"
     assert record["margin"] == 0.03
-    assert {key for e in record["exponents"] for key in e} >= {"law", "method", "parameter", "a", "b", "difference"}
+    assert {key for e in record["exponents"] for key in e} >= {"law", "parameter", "a", "b", "difference"}
     assert all(m["low"] <= m["value"] <= m["high"] for m in record["multiplier"])
     printed = " ".join(capsys.readouterr().out.split())
     assert record["sentence"].replace("−", "-") in printed

@@ -85,15 +85,6 @@ def test_weight_two_is_the_row_twice(noisy):
     np.testing.assert_allclose(a.theta, b.theta, rtol=1e-7)
 
 
-def test_a_fixed_parameter_stays(noisy):
-    logs, y = noisy
-    law = get_law("additive")
-    start = law.starts(logs, y)[:3].copy()
-    start[:, 3] = [0.1, 0.3, 0.5]
-    found = minimise(Problem(law, logs, y, delta=0.03), start, fixed=(3,))
-    np.testing.assert_array_equal(found.theta[:, 3], [0.1, 0.3, 0.5])
-
-
 def test_giving_up_is_said(noisy):
     logs, y = noisy
     law = get_law("additive")

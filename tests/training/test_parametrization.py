@@ -206,7 +206,7 @@ def test_a_layer_that_labels_by_layer_does_not_know_is_named() -> None:
             super().__init__(*given)
             self.norm = nn.BatchNorm1d(3)
 
-    with pytest.raises(InputError, match=r"differs in norm.bias, norm.weight, of BatchNorm1d: give each a role"):
+    with pytest.raises(InputError, match=r"differs in norm.bias, norm.weight: give each a role"):
         parametrization.labels(Normed(SHAPE, 10, ModelConfig()))
 
 

@@ -71,7 +71,7 @@ def test_every_data_set_of_a_grid_is_prepared_once() -> None:
     made.task = Prepares()
     _, facts = made._prepare(make_cells("data.name=mnist,fashion_mnist", "model.width=4,8"))
     assert [data.name for data in prepared] == ["mnist", "fashion_mnist"]
-    assert [known.facts["name"] for known in facts] == ["mnist", "fashion_mnist"]
+    assert [known["name"] for known in facts] == ["mnist", "fashion_mnist"]
 
 
 def test_no_text_of_tuning_names_training() -> None:

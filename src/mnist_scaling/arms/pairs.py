@@ -56,7 +56,7 @@ def pairs_of(config: CompareConfig) -> list[tuple[Member, Member]]:
     sources = [read(source) for source in config.sources()]
     for source in sources:
         if source.study is not None:
-            missing.warn(source.folder)
+            missing.warn(source.folder, note=False)  # nothing is written beside it
     if config.by:
         return _inside(config, sources[0])
     members = [_whole(source, name) for source, name in zip(sources, _names(sources), strict=True)]

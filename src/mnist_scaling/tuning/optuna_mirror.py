@@ -127,13 +127,14 @@ class Mirror:
 
     def _add_grid(self) -> None:
         """The grid as one study, whose parameters are its axes, made anew where a cell's best trial is another now."""
-        axes = pd.DataFrame([dict(cell.axes) for cell, _ in self._best.values()])
+        best_of = [self._best[name] for name in sorted(self._best)]  # the same in whichever order they came
+        axes = pd.DataFrame([dict(cell.axes) for cell, _ in best_of])
         ranges: dict[str, BaseDistribution] = {
             str(axis): CategoricalDistribution(sorted(axes[axis].unique().tolist(), key=str)) for axis in axes
         }
         trials = [
             optuna.create_trial(value=one.value, params=params, distributions=ranges, user_attrs=dict(one.params))
-            for params, (_, one) in zip(axes.to_dict("records"), self._best.values(), strict=True)
+            for params, (_, one) in zip(axes.to_dict("records"), best_of, strict=True)
         ]
         name = _prefix(self._url, self._folder) + GRID
         assert self._storage is not None
