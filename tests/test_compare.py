@@ -81,7 +81,7 @@ def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert record["sentence"].replace("−", "-") in printed
     assert "paired by cell and by seed" in printed
     page = (home / "multirun" / "c" / "comparison.html").read_text()
-    assert page.split("<script")[0].count("<svg") == 4
+    assert page.split("<script")[0].count("<svg") == 3
     assert "src=" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
 

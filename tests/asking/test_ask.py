@@ -32,18 +32,18 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
     answers = tmp_path / "multirun/answers/model_size"
     record = json.loads((answers / "smoke.json").read_text())
     assert record["cells"] == 4
-    assert record["studies"]["quickstart"]["study"] == "quickstart_smoke"
+    assert record["studies"]["frontier"]["study"] == "frontier_smoke"
     assert {path.name for path in answers.iterdir()} == {"smoke.json", "smoke.html", "smoke.png", "smoke.svg"}
     assert record["sentence"] in (answers / "smoke.html").read_text()
-    assert not (tmp_path / "multirun/quickstart").exists()
+    assert not (tmp_path / "multirun/frontier").exists()
 
     # A study that was stopped half-way goes on, for another question that shares it, and gives the same table.
-    study = tmp_path / "multirun/quickstart_smoke"
+    study = tmp_path / "multirun/frontier_smoke"
     before = (study / "cells.csv").read_text().splitlines()
     shutil.rmtree(next(study.glob("*/*/repeat-001")))
     shared = ask("question=compute_frontier", "scale=smoke", "format=json")
     assert shared.returncode == 0, shared.stderr
-    assert "Study 1 of 1: quickstart_smoke, 3 of 4 cells finished." in shared.stderr
+    assert "Study 1 of 1: frontier_smoke, 3 of 4 cells finished." in shared.stderr
     assert shared.stdout == (tmp_path / "multirun/answers/compute_frontier/smoke.json").read_text()
     after = (study / "cells.csv").read_text().splitlines()
     seconds = before[0].split(",").index("seconds")
@@ -53,11 +53,7 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
         ]
 
     # A study of that name that is another one is refused before anything is trained, and the difference is named.
-    text = (
-        (ROOT / "conf/question/model_size.yaml")
-        .read_text()
-        .replace("experiment:", "overrides: [seed=7]\n    experiment:")
-    )
+    text = (ROOT / "conf/question/model_size.yaml").read_text().replace("overrides: [", "overrides: [seed=7, ")
     (tmp_path / "mine.yaml").write_text(text)
     refused = ask("question=mine.yaml", "scale=smoke")
     assert refused.returncode == 1
@@ -77,7 +73,6 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
     assert len(rows) <= 25
     assert rows["compute_frontier"].rstrip().endswith(" answered")
     assert "4 cells measured" in rows["model_size"]  # it was answered by a table of before
-    assert "4 cells measured" in rows["regimes"]  # it shares a study of these questions
     assert "not begun" in rows["repetition"]
 
 
@@ -97,7 +92,7 @@ def test_a_question_of_several_arms(ask: Ask, tmp_path: Path) -> None:
 
 def test_a_study_that_can_not_run_is_one_sentence_and_how_to_go_on(ask: Ask, tmp_path: Path) -> None:
     text = (ROOT / "conf/question/model_size.yaml").read_text()
-    text = text.replace("experiment:", "overrides: [data=arrays, data.path=absent.npz]\n    experiment:")
+    text = text.replace("overrides: [", "overrides: [data=arrays, data.path=absent.npz, ")
     (tmp_path / "mine.yaml").write_text(text)
     done = ask("question=mine.yaml", "scale=smoke")
     assert done.returncode == 1
