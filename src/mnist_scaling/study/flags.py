@@ -111,8 +111,8 @@ KINDS = (
     ),
     Kind(
         MISFIT, WARNING, "what the law misses is more than a cell's noise",
-        "Quote the headline, whose intervals hold the misfit, and no parameter of a law; look at the residuals by N "
-        "and by D.",
+        "Quote the headline, whose intervals hold the misfit, and no parameter of a law; `residuals` of "
+        "each law in fits.json show where it misses.",
         "That any of the laws holds: what the best of them misses is larger than the noise.",
     ),
     Kind(
@@ -127,8 +127,9 @@ KINDS = (
     ),
     Kind(
         LACK_OF_FIT, WARNING, "residuals vary more than the repeats' standard errors explain (F test, 1 %)",
-        "Ask for a law with more parameters, look at the residuals by N and by D, and check what the standard errors "
-        "hold: repeats that share a subset of the data, or a tuned setting, don't show that part of the noise.",
+        "Ask for a law with more parameters, see in `residuals` of fits.json where it misses, and check what the "
+        "standard errors hold: repeats that share a subset of the data, or a tuned setting, don't show that part of "
+        "the noise.",
         "That the law's form is right. The residuals are larger than the noise of the repeats.",
     ),
     Kind(

@@ -200,7 +200,7 @@ def _aside(panel: Panel) -> pd.Series:
 
 MOST_CELLS = 3
 
-FAR = 3.0
+SHOWN = 3.0
 """Trials whose loss is more than so many times the best lie beyond the figure."""
 
 
@@ -250,7 +250,7 @@ def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
         one = column[0]
         axes.set_title(style.plain(one.cell), fontsize=8)
         best = min(one.trials["loss"].min(), one.selected[1])
-        style.log_axis(axes.yaxis, best, min(one.trials["loss"].max(), FAR * best), most=5)
+        style.log_axis(axes.yaxis, best, min(one.trials["loss"].max(), SHOWN * best), most=5)
     for axes in grid[:, 0]:
         axes.set_ylabel("validation loss")
     star: dict[str, Any] = {"linestyle": "none", "marker": "*", "markersize": 10, "color": style.UNTUNED}
