@@ -20,9 +20,10 @@ import numpy as np
 from comparison_coverage import RunNoise, Truth, simulate
 
 from mnist_scaling.fitting.comparing import ComparisonOptions, compare
+from mnist_scaling.fitting.comparing.multiplier import differences
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.settle import OFTEN, _differences, settling
+from mnist_scaling.planning.settle import OFTEN, settling
 
 LAW = {"A": 60.0, "alpha": 0.3, "beta": 0.5}
 TRIALS, REPEATS, TUNED = 12, 3, 3
@@ -56,7 +57,7 @@ def row(cells: tuple[Array, Array], noise: RunNoise, apart: float | None, tables
         found, known = one(noise)
         if known is None:
             continue
-        _, draws = _differences(found.frontiers, float(np.log(known.C)))
+        _, draws = differences(found.frontiers, float(np.log(known.C)))
         below.append(true < np.quantile(draws, 0.9))
         if 0.85 <= max(known.p_better, 1 - known.p_better) <= 0.95:
             right.append((known.p_better > 0.5) == (true < 0))

@@ -43,7 +43,7 @@ WRITTEN: dict[str, Surface] = {
 }
 """Written down, and used while the model was made."""
 
-SEALED = 20
+SEALED = 60
 """Surfaces of the generator that are looked at once."""
 
 

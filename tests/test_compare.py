@@ -15,6 +15,9 @@ import pandas as pd
 import pytest
 
 from mnist_scaling import compare, report
+from mnist_scaling.asking import measures
+from mnist_scaling.asking.study_arms import read_arms
+from mnist_scaling.config.ask_schema import ArmSpec, Question, StudySpec
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig
 from mnist_scaling.errors import InputError
@@ -84,6 +87,19 @@ def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert page.split("<script")[0].count("<svg") == 3
     assert "src=" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_question_of_two_studies_finds_the_same(home: Path) -> None:
+    """Both pair repeats by seed, so that a question's intervals are those of the comparison, to the last digit."""
+    record = run(home, studies=["fast", "slow"], name="c", bootstrap=BootstrapConfig())
+    question = Question("t", "q?", {k: StudySpec("smoke") for k in "ab"}, {k: ArmSpec(k) for k in "ab"})
+    tables = {k: home / "multirun" / name / "cells.csv" for k, name in (("a", "fast"), ("b", "slow"))}
+    arms = read_arms(question, tables)
+    found = measures.measure({"kind": "difference", "reference": "a"}, arms).numbers
+    for exponent in ("alpha", "beta"):
+        asked = found[f"b_{exponent}_difference"].interval
+        assert plain(asked) == record["slopes"][exponent]["difference"]
+    assert len(arms["a"].rows["runs"][0]) > 1
 
 
 def again(home: Path, name: str, axes: dict[str, tuple[float, ...]] = GRID, **settings: Any) -> str:

@@ -24,7 +24,7 @@ from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.comparison_json import comparison_record
-from mnist_scaling.reporting.words.conclusion import concluded, sentence, what
+from mnist_scaling.reporting.words.conclusion import concluded, sentence, target_sentence, what
 
 QUICK = ComparisonOptions(draws=300, exponents=False)
 PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}
@@ -305,3 +305,27 @@ def test_what_tuning_leaves_is_smooth_over_the_grid() -> None:
     assert falling[0, 0] / falling[3, 3] == pytest.approx(np.sqrt(50_000 / 3125), rel=0.15)
     assert np.diag(falling).mean() == pytest.approx(1, abs=0.05)
     assert falling[0, 1] == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize(("times", "better"), [(0.5, 1.0), (8.0, 0.0)])
+def test_which_arm_is_better_at_a_target_inside_and_beyond_the_cells(times: float, better: float) -> None:
+    """b has a higher floor and begins lower: it is 3 % better among the cells and 19 % worse far beyond them."""
+    law, (a, b) = get_law("additive"), (ADDITIVE, ADDITIVE | {"B": 40.0, "E": 0.045})
+    pair = simulate(*grid(), Truth(law, a, b), RunNoise(0.005, 0.5), np.random.default_rng(0))
+    flops = times * float(pair[0].table.inputs["C"].max())
+    found = compare(*pair, replace(QUICK, draws=200, target=flops))
+    target = found.target
+    assert target is not None
+    assert target.reach == pytest.approx(times)
+    assert target.p_better == pytest.approx(better, abs=0.02)
+    n = np.geomspace(SIZES[0][0], 10 * SIZES[0][-1], 999)
+    d = flops / 6 / n
+    n, d = (x[(d <= SIZES[1][-1]) | (times > 1)] for x in (n, d))  # inside, sizes are those of the cells
+    assert target.N is None
+    true = law.predict(b, N=n, D=d).min() / law.predict(a, N=n, D=d).min()
+    assert target.ratio.low <= true <= target.ratio.high
+    said = target_sentence(comparison_record(found, [{}, {}]))
+    assert said.startswith("At C = ")
+    assert ("8.00 times the most that both cover" in said) == (times > 1)
+    with pytest.raises(InputError, match="target.flops >= "):
+        compare(*pair, replace(QUICK, target=flops / 1e6))

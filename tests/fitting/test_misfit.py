@@ -9,7 +9,7 @@ from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Array, largest, local_slope
 from mnist_scaling.fitting.misfit.posterior import Posterior, posterior_draws, surface
-from mnist_scaling.fitting.misfit.process import TREND, Axes, Shape, design, products
+from mnist_scaling.fitting.misfit.process import TREND, Axes, Shape, design, packed, products
 from mnist_scaling.fitting.rows import Table, make_table
 from tests.fitting.tables import ADDITIVE, additive_optimum, grid
 from tests.fitting.tables import design as sizes
@@ -107,7 +107,7 @@ def test_the_covariance_of_the_surface_is_that_of_its_coefficients() -> None:
     waves = design(features)
     of_coefficients = (waves * np.concatenate(shape.variances(), axis=1)) @ waves.T
     assert shape.covariance([products(f) for f in features])[0] == pytest.approx(
-        of_coefficients.ravel(), rel=1e-9, abs=1e-15
+        packed(of_coefficients), rel=1e-9, abs=1e-15
     )
     # A slope has the variance that the size says, and more with a trend: here that of N, along N alone.
     u, half = 2.0, Axes.of(logs).half[0]

@@ -26,7 +26,7 @@ from mnist_scaling.study.files import read_json
 from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, WARNING
 from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, found_folder, is_kept
 from mnist_scaling.study.missing import mixed_code, unfinished
-from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
+from mnist_scaling.study.tables.cell_runs import repeat_losses, runs_of, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import (
     ArmRows,
@@ -201,10 +201,9 @@ def cell_trials(source: Source, arm: ArmRows) -> tuple[list[CellTrials], list[Tu
 
 def repeats(source: Source, arm: ArmRows, rows: Iterable[int]) -> list[dict[int, float]] | None:
     """Loss of each repeat by seed, of these rows; None for a table that is no study's, or whose rows are means."""
-    if source.study is None or source.rows.seeds or not (source.folder / TRIALS).is_file():
+    if source.study is None or source.rows.seeds:
         return None
-    trials, loss = read_study_table(source.folder / TRIALS), str(source.rows.names["loss"])
-    return repeat_losses(arm.frame.loc[list(rows)], trials, source.axes, source.tuned, loss)
+    return runs_of(source.folder, arm.frame.loc[list(rows)], str(source.rows.names["loss"]))
 
 
 def mixed(source: Source, arm: ArmRows) -> list[Flag]:

@@ -19,12 +19,14 @@ from mnist_scaling.study import layout
 from mnist_scaling.study.columns import FITTED
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.flags import INFO, kind
+from mnist_scaling.study.tables.cell_runs import runs_of
 from mnist_scaling.study.tables.csv_table import read_study_table
 from mnist_scaling.study.tables.fitted_rows import STANDARD_ERROR
 from mnist_scaling.study.tables.row_choice import rows_where
 
-LOSS, LOSS_SE = "loss", "loss_se"
-"""Columns that an arm's rows have beside those of cells.csv."""
+LOSS, LOSS_SE, RUNS = "loss", "loss_se", "runs"
+"""Columns that an arm's rows have beside those of cells.csv; `RUNS`, of studies that have trials.csv, is the loss of
+each repeat by its seed."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def _rows(name: str, spec: ArmSpec, path: Path) -> pd.DataFrame:
             f"The arm {name!r} must have measured cells, but {path} has none"
             f"{f' where {spec.where}' if spec.where else ''}: mend `arms.{name}`, or see why its runs failed."
         )
-    return frame.reset_index(drop=True)
+    runs = runs_of(path.parent, frame, spec.loss)
+    return (frame if runs is None else frame.assign(**{RUNS: runs})).reset_index(drop=True)
 
 
 def rows_in_no_arm(question: Question, tables: Mapping[str, Path]) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mnist_scaling.config import PRINTED, TEXT, one_of, register, require
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, holds
 from mnist_scaling.fitting.comparing import ComparisonOptions
 from mnist_scaling.study import layout
 
@@ -43,6 +43,8 @@ class CompareConfig:
     margin: float = 0.03
     """Differences up to this size don't matter: of an exponent, of which a tenth is the most, or of the log loss in the
     middle of the grid."""
+    target: Any = field(default_factory=dict)
+    """target.flops=…: a compute at which one asks which arm has the lower loss, also beyond the cells of both."""
     exponents: bool = True
     """Whether joint laws and the frontier are fitted to both arms, too, which takes seconds."""
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
@@ -72,7 +74,10 @@ class CompareConfig:
             raise InputError(f"`twin` must be of arms that are studies, but got {self.twin} with tables: leave it out.")
         wrong = sorted(set(self.allow) - set(ALLOWED))
         require(not wrong, f"`allow` must be of {', '.join(ALLOWED)}, but got {', '.join(wrong)}: leave it out.")
-        self.options()
+        unlike = not isinstance(self.target, Mapping) or {*self.target} - {"flops"}
+        require(not unlike, f"`target` must be target.flops=…, a compute, but got {self.target!r}: mend it.")
+        flops = self.options().target
+        holds(flops is None or flops > 0, "target.flops > 0", flops, "give FLOPs, such as 1e13.")
 
     def _list(self, key: str) -> list[str]:
         value = getattr(self, key) or []
@@ -105,7 +110,7 @@ class CompareConfig:
     def options(self) -> ComparisonOptions:
         """What the library is asked to do."""
         return ComparisonOptions(
-            self.bootstrap.draws, self.bootstrap.level, self.seed, self.margin, exponents=self.exponents
+            self.bootstrap.draws, self.bootstrap.level, self.seed, self.margin, self.exponents, self.target.get("flops")
         )
 
 
@@ -130,4 +135,4 @@ def _distinct(key: str, values: Sequence[str], by: Any) -> None:
         raise InputError(f"`{key}` must name different arms, but {twice} is there twice: name another one.")
 
 
-register("compare", CompareConfig)
+register("compare", CompareConfig, open_keys=("target",))

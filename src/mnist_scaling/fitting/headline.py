@@ -270,6 +270,12 @@ def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]
     return places, values, np.where(has, found.log_n, np.nan)
 
 
+def lowest_at(model: Model, cost: Cost, log_c: float) -> tuple[dict[str, Any], Array]:
+    """Where the loss is read at one compute, such as `losses_ahead` has it, and every surface's ln loss, (draws,)."""
+    places, values, _ = _lowest(model, cost, np.array([log_c]))
+    return places[0], values[:, 0]
+
+
 def _line(model: Model, ray: Ladder) -> Array:
     """(slope, constant) of ln C in ln N along the ladder; that of 6 N D where the table has no C."""
     if "C" not in model.rows.inputs:

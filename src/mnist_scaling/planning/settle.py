@@ -16,8 +16,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from mnist_scaling.fitting.comparing.comparison import Comparison
-from mnist_scaling.fitting.comparing.multiplier import Frontiers, frontiers
-from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.comparing.multiplier import differences, frontiers
 from mnist_scaling.planning.measurements import CellEffort
 
 USUALLY_TUNED = CellEffort.tuned
@@ -64,8 +63,8 @@ def settling(found: Comparison, trials: float, repeats: float, tuned: int, rng: 
     drawn, _ = noise.draw(len(found.frontiers.draws[0]), rng)
     without = frontiers(surfaces, drawn)
     assert without is not None
-    d, all_of_it = _differences(found.frontiers, np.log(at.C))
-    variance, of_noise = float(all_of_it.var()), float(_differences(without, np.log(at.C))[1].var())
+    d, all_of_it = differences(found.frontiers, np.log(at.C))
+    variance, of_noise = float(all_of_it.var()), float(differences(without, np.log(at.C))[1].var())
     of_noise = min(of_noise, variance)
     known = Settling(at.C, float((all_of_it < 0).mean()), of_noise / variance if variance else 1.0)
     half = float(ndtri(0.5 + found.options.level / 2)) * np.sqrt(variance)
@@ -78,13 +77,6 @@ def settling(found: Comparison, trials: float, repeats: float, tuned: int, rng: 
         if _chance(d, variance, then, found.options.level, found.options.margin) >= OFTEN:
             offers.append(replace(known, runs=(t * trials + again) / (trials + repeats), trials=t, repeats=r))
     return min(offers, key=lambda offer: offer.runs, default=known)
-
-
-def _differences(of: Frontiers, log_c: float) -> tuple[float, Array]:
-    """d at a compute, and draws of it."""
-    (c_a, c_b), (y_a, y_b) = of.log_c, of.y
-    drawn = [np.interp(log_c, c_b, b) - np.interp(log_c, c_a, a) for a, b in zip(*of.draws, strict=True)]
-    return float(np.interp(log_c, c_b, y_b) - np.interp(log_c, c_a, y_a)), np.array(drawn)
 
 
 def _chance(d: float, now: float, then: float, level: float, margin: float) -> float:

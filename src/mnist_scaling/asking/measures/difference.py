@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from mnist_scaling.asking.measures import Found, MeasureKind, Number, exponential, table
 from mnist_scaling.asking.measures import arm as arm_named
-from mnist_scaling.asking.study_arms import StudyArm
+from mnist_scaling.asking.study_arms import RUNS, StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison import MARGIN, margin_of, verdict
@@ -65,7 +65,9 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Found:
 def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:
     """An arm as it is compared; cells of one trial were not tuned."""
     tuned = "n_trials" not in arm.rows or bool((arm.rows["n_trials"] > 1).any())
-    return Arm(arm.label, table(arm, keys.columns), tuned=tuned)
+    rows = table(arm, keys.columns)
+    runs = arm.rows[RUNS].iloc[rows.rows].tolist() if RUNS in arm.rows else None
+    return Arm(arm.label, rows, runs, tuned)
 
 
 def _twin(arms: Mapping[str, StudyArm], keys: DifferenceKeys) -> tuple[Arm, Arm] | None:

@@ -21,6 +21,7 @@ from mnist_scaling.errors import holds
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
 from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match, match_twin
 from mnist_scaling.fitting.comparing.surface import Surfaces, apart, basis, fit_surfaces
+from mnist_scaling.fitting.comparing.target import Target, at_target
 from mnist_scaling.fitting.diagnostics import Flag, of_laws
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
@@ -51,6 +52,8 @@ class ComparisonOptions:
     margin: float = MARGIN
     exponents: bool = True
     """Whether joint laws and the headline's model are fitted to both arms, which takes seconds."""
+    target: float | None = None
+    """Compute at which the losses of both are compared, too."""
 
     def __post_init__(self) -> None:
         holds(self.draws >= 100, "bootstrap.draws >= 100", self.draws, "1000 is usual.")
@@ -89,6 +92,8 @@ class Comparison:
     frontiers: Frontiers | None
     """L*(C) of both arms, on which the multipliers rest."""
     exponents: list[ExponentDifference]
+    target: Target | None
+    """The losses at the compute that was asked for."""
     flags: list[Flag]
 
     @property
@@ -115,7 +120,8 @@ def compare(
     Raises
     ------
     InputError
-        When the arms share no range of sizes, or too few cells, or a twin has other cells than its arm.
+        When the arms share no range of sizes, or too few cells, a twin has other cells than its arm, or the target lies
+        below what both cover.
     """
     options = options or ComparisonOptions()
     rng = np.random.default_rng(options.seed)
@@ -126,10 +132,13 @@ def compare(
     fronts = frontiers(surfaces, noise)
     multiplier = multipliers(fronts, options.level) if fronts else []
     exponents = exponent_differences(surfaces, normal, options.level, rng) if options.exponents else []
+    flops, target = options.target, None
+    if flops is not None:
+        target = at_target(cells, fronts, flops, options.draws, options.level, rng)
     flags = _flags(a, b, surfaces, multiplier, fronts is not None)
     named = twin[1].name if twin else None
     return Comparison(
-        a, b, cells, surfaces, options, differences, named, offset, multiplier, fronts, exponents, flags
+        a, b, cells, surfaces, options, differences, named, offset, multiplier, fronts, exponents, target, flags
     )  # fmt: skip
 
 

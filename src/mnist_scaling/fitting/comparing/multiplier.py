@@ -132,6 +132,13 @@ def multiplier_at(found: Frontiers, at: float, level: float) -> Multiplier:
     return Multiplier(float(np.exp(at)), float(np.exp(y)), log_m.exp(), better)
 
 
+def differences(found: Frontiers, log_c: float) -> tuple[float, Array]:
+    """ln L_b* - ln L_a* at a compute, and draws of it."""
+    (c_a, c_b), (y_a, y_b) = found.log_c, found.y
+    drawn = [np.interp(log_c, c_b, b) - np.interp(log_c, c_a, a) for a, b in zip(*found.draws, strict=True)]
+    return float(np.interp(log_c, c_b, y_b) - np.interp(log_c, c_a, y_a)), np.array(drawn)
+
+
 def reach(log_c: Array, y: Array, target: float) -> float:
     """Least log C whose log loss is `target` on a falling curve; its ends go on as straight lines.
 

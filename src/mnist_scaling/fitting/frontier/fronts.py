@@ -81,15 +81,16 @@ def hull_rows(cost: Array, y: Array) -> np.ndarray:
 
 
 def _corners(rows: np.ndarray, cost: Array, y: Array) -> np.ndarray:
-    kept: list[int] = []
-    for row in rows:
+    # Numbers of Python's own: single numbers of an array take several times as long.
+    kept: list[tuple[int, float, float]] = []
+    for row, x, z in zip(rows.tolist(), cost[rows].tolist(), y[rows].tolist(), strict=True):
         while len(kept) >= 2:
-            a, b = kept[-2], kept[-1]
-            if (cost[b] - cost[a]) * (y[row] - y[a]) - (y[b] - y[a]) * (cost[row] - cost[a]) > 0:
+            (_, x_a, z_a), (_, x_b, z_b) = kept[-2:]
+            if (x_b - x_a) * (z - z_a) - (z_b - z_a) * (x - x_a) > 0:
                 break
             kept.pop()
-        kept.append(int(row))
-    return np.array(kept)
+        kept.append((row, x, z))
+    return np.array([row for row, _, _ in kept])
 
 
 def slope(x: Array, y: Array) -> float:

@@ -16,7 +16,7 @@ from mnist_scaling.fitting.estimation.problem import Problem, robust_scale
 from mnist_scaling.fitting.estimation.solve import minimise
 from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.misfit.process import Axes, Shape, design, products
+from mnist_scaling.fitting.misfit.process import Axes, Shape, design, packed, products
 from mnist_scaling.fitting.rows import Table, level_of
 from mnist_scaling.fitting.uncertainty.noise import MOST_OUTLYING, seed_noise
 
@@ -155,13 +155,14 @@ class LinearisedLaw:
         value, jacobian = fit.law.evaluate(fit.theta[None], cells.logs)
         self.residual = cells.y - value[0]
         self.jacobian = jacobian[0] * _spread(fit, cells.y)[:, None]
-        self.of_law = (self.jacobian.T @ self.jacobian).ravel()
+        self.of_law = packed(self.jacobian.T @ self.jacobian)
+        self.lower = np.tril_indices(len(cells.y))
         self.products = [products(waves) for waves in self.features]
         self.unit = max(float(np.ptp(value)) / 2, 1e-6)
         self.sizes = 1 if len(axes.names) == 1 else 3
         self.unknowns = self.sizes + len(axes.names) + 3
         self.level = (cells.level[:, None] == np.arange(cells.level.max() + 1)).astype(float)
-        self.same = (self.level @ self.level.T).ravel()
+        self.same = packed(self.level @ self.level.T)
 
     def _shape(self, z: Array) -> Shape:
         size, length = z[:, : self.sizes], z[:, self.sizes : -3]
@@ -184,15 +185,15 @@ class LinearisedLaw:
         return np.sqrt(own) * rng.standard_normal(own.shape) + common @ self.level.T
 
     def _covariance(self, z: Array) -> Array:
-        """Of the cells, with the law's own and the noise, shape (batch, m, m)."""
+        """Of the cells, with the law's own and the noise: `packed`, of each row of z."""
         own, shared = self._noise(z)
         covariance = self._shape(z).covariance(self.products)
         covariance += self.of_law
         covariance += shared[:, None] * self.same
-        m = len(self.residual)
+        diagonal = np.flatnonzero(self.lower[0] == self.lower[1])
         # Beside a vast misfit, rounding would be larger than a tiny noise.
-        covariance[:, :: m + 1] += own + ROUNDING * covariance[:, :: m + 1].sum(axis=1, keepdims=True)
-        return covariance.reshape(-1, m, m)
+        covariance[:, diagonal] += own + ROUNDING * covariance[:, diagonal].sum(axis=1, keepdims=True)
+        return covariance
 
     def _parts(self, count: int) -> list[slice]:
         """Cuts of a batch whose covariances stay in the cache."""
@@ -206,8 +207,8 @@ class LinearisedLaw:
     def _log_likelihood(self, z: Array) -> Array:
         # The factor of the covariance with the residuals as one more row holds the whitened residuals in that row.
         m = len(self.residual)
-        bordered = np.empty((len(z), m + 1, m + 1))
-        bordered[:, :m, :m] = self._covariance(z)
+        bordered = np.zeros((len(z), m + 1, m + 1))
+        bordered[:, *self.lower] = self._covariance(z)
         bordered[:, m, :m] = self.residual
         bordered[:, m, m] = 1e12
         root = np.linalg.cholesky(bordered)
@@ -220,8 +221,11 @@ class LinearisedLaw:
         prior = np.sqrt(variances) * rng.standard_normal(variances.shape)
         of_law = rng.standard_normal((len(z), len(self.jacobian))) @ self.jacobian
         left = self.residual - prior @ waves.T - of_law - self._errors(z, rng)
-        solves = [np.linalg.solve(self._covariance(z[k]), left[k][..., None])[..., 0] for k in self._parts(len(z))]
-        solved = np.concatenate(solves)
+        solved, m = np.empty_like(left), left.shape[1]
+        for part in self._parts(len(z)):
+            whole = np.empty((len(z[part]), m, m))
+            whole[:, *self.lower] = whole[:, *self.lower[::-1]] = self._covariance(z[part])
+            solved[part] = np.linalg.solve(whole, left[part, :, None])[..., 0]
         coefficients = prior + variances * (solved @ waves)
         g = coefficients @ waves.T
         y = self.cells.y - g + self._errors(z, rng)

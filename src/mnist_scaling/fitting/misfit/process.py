@@ -65,10 +65,15 @@ def _integrated(u: Array) -> Array:
 
 
 def products(waves: Array) -> Array:
-    """What each variance of `spectrum` adds to the covariance of n points, shape (WAVES + 2, n * n)."""
-    each = np.einsum("ik,jk->kij", waves, waves).reshape(waves.shape[1], -1)
+    """What each variance of `spectrum` adds to the `packed` covariance of n points, shape (WAVES + 2, …)."""
+    each = packed(np.einsum("ik,jk->kij", waves, waves))
     each[2 : WAVES + 2] += each[WAVES + 2 :]
     return np.ascontiguousarray(each[: WAVES + 2])
+
+
+def packed(symmetric: Array) -> Array:
+    """The lower triangles, row by row, of matrices of shape (…, n, n): shape (…, n (n + 1) / 2)."""
+    return symmetric[(..., *np.tril_indices(symmetric.shape[-1]))]
 
 
 def spectrum(length: Array) -> Array:
@@ -100,7 +105,7 @@ class Shape:
         return [size[:, None] ** 2 * part for size, part in zip(self.size.T, parts, strict=True)]
 
     def covariance(self, of_axes: Sequence[Array]) -> Array:
-        """Covariance of g at n points, whose `products` along each axis are given, shape (batch, n * n)."""
+        """`packed` covariance of g at n points, whose `products` along each axis are given."""
         each = [spectrum(length) @ given for length, given in zip(self.length.T, of_axes, strict=True)]
         square = self.size**2
         total = square[:, 2:] * (each[0] * each[1]) if len(each) == 2 else np.zeros_like(each[0])

@@ -15,6 +15,7 @@ import numpy as np
 
 from mnist_scaling.fitting.comparing.comparison import Comparison, ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
+from mnist_scaling.fitting.comparing.target import Target
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.settle import Settling
@@ -118,6 +119,8 @@ class Pair:
     tuning_luck: LuckRecord = field(default_factory=LuckRecord)
     settling: Settling | None = field(default=None, metadata=OMITTED)
     """What would settle which arm is better."""
+    target: Target | None = field(default=None, metadata=OMITTED)
+    """The losses at a compute that somebody asked for."""
     flags: Sequence[Flag] = ()
     noise: NoiseRecord = field(default_factory=NoiseRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -173,6 +176,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         verdict={"alpha": "not settled", "beta": "not settled"} | found.verdict,
         margin=found.options.margin,
         tuning_luck=_luck(found),
+        target=found.target,
         flags=[*flags, *found.flags],
         noise=_noise(found),
         settings={"draws": found.options.draws, "level": found.options.level, "seed": found.options.seed},

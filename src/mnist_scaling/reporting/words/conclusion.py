@@ -106,10 +106,7 @@ def settling_sentence(pair: Pair) -> str:
     """P(b better), and the least further runs that would settle it."""
     if (known := pair.settling) is None:
         return ""
-    a, b = pair.names
-    better, p = (b, known.p_better) if known.p_better >= 0.5 else (a, 1 - known.p_better)
-    said = f"At C = {known.C:.2g} FLOPs {better} has the lower loss with a probability of {min(p, 0.99):.2f}"
-    said = said.replace("of 0.99", "of more than 0.98") if p > 0.985 else said
+    said = f"At C = {known.C:.2g} FLOPs {_better(pair, known.p_better)}"
     if known.settled:
         return f"{said}: no further run is needed."
     rest = "what else differs from cell to cell" if math.isnan(pair.tuning_luck.sd) else "tuning luck"
@@ -123,6 +120,27 @@ def settling_sentence(pair: Pair) -> str:
     return f"{said}; {shares}. {needed}, {factor(known.runs)} times the runs in all, should settle it in 4 of 5 cases."
 
 
+def _better(pair: Pair, p_better: float) -> str:
+    """Which arm is likely to be the better one, given the probability that b is."""
+    better, p = (pair.names[1], p_better) if p_better >= 0.5 else (pair.names[0], 1 - p_better)
+    return f"{better} has the lower loss with a probability of {f'{p:.2f}' if p <= 0.985 else 'more than 0.98'}"
+
+
+def target_sentence(pair: Pair) -> str:
+    """P(b better) at the compute that was asked for, and how far away that is."""
+    if (known := pair.target) is None:
+        return ""
+    where = f"At C = {known.C:.2g} FLOPs"
+    if math.isnan(known.p_better):
+        return f"{where} it is unknown which arm is better: N and D must vary in both, and noise must show."
+    a, b = pair.names
+    said = f"{_better(pair, known.p_better)}: that of {b} is {estimate(known.ratio, factor, ' ')} times that of {a}"
+    if known.reach <= 1:
+        return f"{where} {said}."
+    place = "each at its best size" if known.N is None else f"both at N = {known.N:.2g} and D = {known.D:.2g}"
+    return f"{where}, {factor(known.reach)} times the most that both cover, {said}, {place}, by a law with its misfit."
+
+
 def comparison_summary(found: Pair) -> Iterator[Part]:
     """Every pair of arms: the verdict in a sentence, what was compared, the differences, the multiplier."""
     for pair in found.pairs or (found,):
@@ -133,8 +151,7 @@ def comparison_summary(found: Pair) -> Iterator[Part]:
         if table := multiplier_table(pair):
             yield table
         yield Sentence(luck_sentence(pair))
-        if said := settling_sentence(pair):
-            yield Sentence(said)
+        yield from (Sentence(said) for said in (settling_sentence(pair), target_sentence(pair)) if said)
         for flag in pair.flags:
             yield Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code)
 

@@ -13,6 +13,9 @@ import pandas as pd
 
 from mnist_scaling.study import records
 from mnist_scaling.study.columns import BRANCH, COMPLETE, CONTROL, REPEAT, TRIAL, column_of
+from mnist_scaling.study.files import read_json
+from mnist_scaling.study.layout import STUDY, TRIALS
+from mnist_scaling.study.tables.csv_table import read_study_table
 from mnist_scaling.study.tables.trials_and_cells import seed_of
 
 OF_RUN = {"test_loss": "test_loss", "test_error": "test_error", "repeat_val_loss": "val_loss"}
@@ -98,6 +101,15 @@ def repeat_losses(
         return None
     found = _by_seed(trials, keys, OF_RUN[loss])
     return [found.get(key, {}) for key in _keys(cells, keys)]
+
+
+def runs_of(folder: Path, cells: pd.DataFrame, loss: str) -> list[dict[int, float]] | None:
+    """`repeat_losses` of rows of a study's cells.csv; None, too, where the folder lacks trials.csv or study.json."""
+    study = read_json(folder / STUDY)
+    if not study or not (folder / TRIALS).is_file():
+        return None
+    axes, tuned = ([c for c in study.get(key, ()) if c in cells] for key in ("axes", "tuned"))
+    return repeat_losses(cells, read_study_table(folder / TRIALS), axes, tuned, loss)
 
 
 def _by_seed(trials: pd.DataFrame, keys: Sequence[str], loss: str) -> dict[_Key, dict[int, float]]:
