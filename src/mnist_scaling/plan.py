@@ -30,7 +30,6 @@ from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.parts import Part, Sentence
 from mnist_scaling.reporting.text import duration, plural
 from mnist_scaling.reporting.words import plan_words
-from mnist_scaling.reporting.words.guide import guide_table
 from mnist_scaling.study import layout, missing
 from mnist_scaling.study.layout import found_folder
 
@@ -106,7 +105,6 @@ def _new_study(config: PlanConfig, name: str, minutes: float, cores: int) -> Sai
             f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."
         ),
         Sentence(f"Written: {new.path}"),
-        guide_table(),
         plan_words.next_command(new.command),
     ]
     return Said({"proposal": new}, parts)
