@@ -36,8 +36,6 @@ from mnist_scaling.reporting.documents.tuning_records import (
 )
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
-from mnist_scaling.settings.setting_laws import setting_laws
-from mnist_scaling.settings.tuning_change import tuning_change
 from mnist_scaling.study import missing
 from mnist_scaling.study.columns import NO, YES
 from mnist_scaling.study.files import DamagedFileError, read_json, write_atomically
@@ -49,13 +47,10 @@ LARGER = 4.0
 """Best settings are predicted for a model that is so many times the largest, where no other is asked for."""
 
 
-def _tuning_change(source: Source, arm: ArmRows, level: float) -> TuningRecord:
+def _tuning_change(source: Source, arm: ArmRows, config: FitConfig) -> TuningRecord:
     """What tuning changed in one arm of a study."""
     cells, setting, why = tuned_cells(source, arm)
-    if cells is None:
-        return TuningRecord(why, setting)
-    found = None if why else tuning_change(cells, level)
-    return tuning_change_record(cells, arm.frame.index.to_numpy(), found, setting, why)
+    return tuning_change_record(cells, arm.frame.index.to_numpy(), config.bootstrap.level, setting, why)
 
 
 def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> SettingsRecord:
@@ -67,8 +62,7 @@ def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> SettingsR
     n, d = config.predict.N, config.predict.D
     largest = {size: float(np.nanmax([cell.sizes[size] for cell in tried])) for size in ("N", "D")}
     at = {"N": LARGER * largest["N"] if n is None else n, "D": largest["D"] if d is None else d}
-    level = config.bootstrap.level
-    return settings_laws_record(setting_laws(tried, keys, level), level, arm.frame.index.tolist(), at)
+    return settings_laws_record(tried, keys, config.bootstrap.level, arm.frame.index.tolist(), at)
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")
@@ -175,7 +169,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         found,
         data=data,
         flags=flags,
-        tuning_change=_tuning_change(source, arm, config.bootstrap.level) if of_study else None,
+        tuning_change=_tuning_change(source, arm, config) if of_study else None,
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
         leave_future_out=_foreseen(result, config.leave_future_out, of_study),
     )

@@ -15,8 +15,6 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import figures
 from mnist_scaling.reporting.documents.fits_json import LossRecord
 from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.documents.tuning_records import Ends, KeyRecord, SettingsRecord
-from mnist_scaling.reporting.figures.best_settings import settings_curves
 from mnist_scaling.reporting.figures.laws import Forecast, forecast
 from mnist_scaling.reporting.figures.losses import FINE, LossMap, loss_map
 from mnist_scaling.reporting.figures.pair_grid import best_per_budget, clouds
@@ -83,14 +81,6 @@ def test_held_out_cells_are_those_of_largest_compute(study: Study) -> None:
     assert data.lines.groupby(level=0)["loss"].mean().to_numpy() == pytest.approx(held["loss"].sort_index().to_numpy())
 
 
-def test_all_flops_are_shared_out(study: Study) -> None:
-    data = view(study, "spending")
-    assert data.points.to_numpy().sum() == pytest.approx(study.trials["flops"].sum())
-    assert list(data.points) == ["untuned control", "tuner's trials", "repeats"]
-    # One of 4 trials is the control, and 3 of 7 runs are repeats.
-    assert "untuned control 14 %, tuner's trials 43 %, repeats 43 %" in data.note
-
-
 def test_a_further_axis_joins_cells_that_differ_in_it_alone(make: Callable[..., Path]) -> None:
     axes = {"width": (4, 8), "data_fraction": (0.5, 1.0), "depth": (1, 2)}
     data = view(load(make(axes=axes, noise=0.02)), "further_axes")
@@ -114,24 +104,6 @@ def test_the_best_run_of_each_budget() -> None:
     assert best_per_budget(shared).index.tolist() == [1, 2]
     apart = pd.DataFrame({"C": [1.0, 1.5, 2.1, 3.9, 4.2], "loss": [5.0, 4.0, 3.0, 3.5, 2.0]})
     assert best_per_budget(apart).index.tolist() == [1, 2, 4]
-
-
-def test_sizes_are_counted_in_every_way_that_the_table_knows(study: Study) -> None:
-    data = view(study, "counts")
-    assert data.points.groupby("axis")["x"].max()["hidden layers only"] == study.cells["n_params"].max() - 20
-
-
-def test_trials_stand_beside_the_selected_setting(study: Study) -> None:
-    key = KeyRecord("log", Ends(1e-4, 0.1), "ok", 16, {"low": 0, "high": 0})
-    told = replace(study, fits=replace(study.fits, settings_laws=SettingsRecord(keys={"lr": key})))
-    plot = next(p for p in figures.FIGURES if p.name == "settings_curves")
-    data = settings_curves(told)
-    assert isinstance(data, list)
-    figures.draw(plot, data).canvas.draw()
-    assert [len(row) for row in data] == [3]
-    for one in data[0]:
-        assert len(one.trials) == 4
-        assert one.selected[0] in one.trials["x"].tolist()
 
 
 def test_training_and_validation_losses_and_their_curves(study: Study, tmp_path: Path) -> None:

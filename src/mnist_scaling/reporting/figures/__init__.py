@@ -81,13 +81,6 @@ FIGURES = (
         other_axes.further_axes, other_axes.draw_axes,
     ),
     Plot(
-        "counts", SCALING, "Model size, counted in several ways",
-        "The same cells and losses. A count that leaves parameters out grows faster from model to model, so that the "
-        "loss falls less steeply in it: exponents compare only between equal counts. Above each panel are the slope at "
-        "the largest cell and the best size by compute.",
-        other_axes.counts, other_axes.draw_axes, detail=True,
-    ),
-    Plot(
         "loss_vs_compute", COMPUTE, "Loss against training compute",
         "Every cell over the FLOPs of one run (its tuning not counted). The frontier is dashed, its corners ringed: "
         "no cell lies below it.",
@@ -144,11 +137,6 @@ FIGURES = (
         best_settings.best_settings, best_settings.draw_best_settings, needs_trials=True,
     ),
     Plot(
-        "settings_curves", SEARCH, "Loss against each setting",
-        "The finished trials of a small, a middle and a large cell, whose other settings differ, too.",
-        best_settings.settings_curves, best_settings.draw_settings_curves, needs_trials=True, detail=True,
-    ),
-    Plot(
         "training_gap", SEARCH, "Training against validation loss",
         "A validation loss far above the training loss says that the model knows its examples by heart: more dropout, "
         "or more data. A curve that still falls at its end says that the run was too short; dots are decays from "
@@ -160,11 +148,6 @@ FIGURES = (
         "Validation loss of the repeats (fresh seeds) over that of the selected trial, with one standard error. "
         "Best-of-k looks better than it is; the repeats are what is fitted.",
         tuning.curse, tuning.draw_curse, needs_trials=True, detail=True,
-    ),
-    Plot(
-        "spending", SEARCH, "Where the FLOPs went",
-        "Training FLOPs by kind of run, as shares of all that a model size was given.",
-        tuning.spending, tuning.draw_spending, needs_trials=True, detail=True,
     ),
     Plot(
         "pairs", SEARCH, "Pairs: all runs",

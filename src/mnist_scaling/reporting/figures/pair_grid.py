@@ -155,7 +155,7 @@ def winners(study: Study) -> View | Missing:
     tuned = [k for k in tuned if best[k].nunique() > 1]
     shown = ["loss", *(k for k in "ND" if best[k].nunique() > 1), *tuned[:MOST_SETTINGS]]
     keys = study.fits.settings_laws.keys if study.fits.settings_laws else {}
-    linear = [k for k in shown if not (best[k] > 0).all() or (k in keys and keys[k].scale != "log")]
+    linear = [k for k in shown if not (best[k] > 0).all() or (k in keys and not keys[k].log)]
     x = np.log(best["C"].to_numpy(float))
     ahead = max(
         [x[-1] + (x[-1] - x[0]) / (len(x) - 1), *(np.log(p.at["C"]) for p in study.fits.predictions if "C" in p.at)]

@@ -160,9 +160,13 @@ def _cost(study: Study) -> Markup:
     runs = len(trials) or int((study.cells["n_trials"] + study.cells["n_repeats"]).sum())
     text = f"{plural(runs, 'run')}"
     spent = trials["flops_spent"].fillna(trials["flops"])  # a run that diverged may lack the first
-    total, tuning = spent.sum(), spent[trials["stage"] == TRIAL].sum()
-    if total > 0:
-        text += f", {power_of_ten(float(total))} training FLOPs ({100 * tuning / total:.0f} % of them for tuning)"
+    if (total := spent.sum()) > 0:
+        kinds = trials["stage"].mask(trials["state"] == PRUNED, PRUNED)
+        words = {TRIAL: "trials", PRUNED: "pruned trials", REPEAT: "repeats"}
+        shares = [
+            f"{100 * spent[kinds == kind].sum() / total:.0f} % for {words[kind]}" for kind in words if kind in {*kinds}
+        ]
+        text += f", {power_of_ten(float(total))} training FLOPs ({listing(told)})"
     seconds = study.cells["seconds"].astype(float).sum()
     if seconds > 0:
         text += f", {duration(float(seconds))} of computing"
