@@ -163,9 +163,8 @@ def _cost(study: Study) -> Markup:
     if (total := spent.sum()) > 0:
         kinds = trials["stage"].mask(trials["state"] == PRUNED, PRUNED)
         words = {TRIAL: "trials", PRUNED: "pruned trials", REPEAT: "repeats"}
-        shares = [
-            f"{100 * spent[kinds == kind].sum() / total:.0f} % for {words[kind]}" for kind in words if kind in {*kinds}
-        ]
+        shares = spent.groupby(kinds).sum() / total
+        told = [f"{100 * shares[kind]:.0f} % for {said}" for kind, said in words.items() if kind in shares]
         text += f", {power_of_ten(float(total))} training FLOPs ({listing(told)})"
     seconds = study.cells["seconds"].astype(float).sum()
     if seconds > 0:
