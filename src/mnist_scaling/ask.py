@@ -166,16 +166,12 @@ def is_finished(name: str, found: Preview) -> bool:
 
 
 def foresee(overrides: tuple[str, ...]) -> Preview:
-    """What `train -m` would do with these overrides."""
+    """What `train -m` would do with these overrides; the task is all that is taken of its main function."""
     from mnist_scaling.image_task import TASK
     from mnist_scaling.tuning.sweep.forecast import preview
     from mnist_scaling.tuning.task import tunes
 
-    return preview(overrides, cli.conf_dir(), tunes(TASK)(_never))
-
-
-def _never(cfg: DictConfig) -> None:
-    """What a preview takes the task from; it is never called."""
+    return preview(overrides, cli.conf_dir(), tunes(TASK)(lambda cfg: None))
 
 
 def listed(conf: Path, scale: str) -> list[dict[str, str]]:

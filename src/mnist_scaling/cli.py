@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
 
 from mnist_scaling.errors import InputError, nearest, printable
 
@@ -58,12 +57,19 @@ def run(main: Callable[[], object], config_name: str) -> None:
     # With this variable set, Hydra re-raises what it catches, so one place decides what is printed.
     os.environ[_DEBUG] = "1"
     try:
-        with _lasting_output(), user_errors(config_name):
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a letter that a terminal lacks costs no result
+        with user_errors(config_name):
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(config_name))
             else:
                 note_repeated(sys.argv[1:])
                 main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has left, as `head` does; Python's documentation has it so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         resumes = config_name in _RUNS_STUDIES or {"-m", "--multirun"} & set(sys.argv)
         print(f"\nInterrupted. {_RESUMES if resumes else _ANEW}", file=sys.stderr)
@@ -95,53 +101,6 @@ def _help(config_name: str) -> str:
     shown = [f"  {group}={'|'.join(names)}" for group, names in options.items()]
     sweep = (conf / "hydra/sweeper/cells.yaml").read_text(encoding="utf-8")
     return "\n".join([text, "", "Groups:", "", *shown, "", "With -m, hydra.sweeper.KEY=…:", "", sweep.rstrip()])
-
-
-@contextlib.contextmanager
-def _lasting_output() -> Iterator[None]:
-    """Let nothing that can't be printed cost a result: letters that a stream lacks are replaced, readers may leave."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(_lasting, before)
-    try:
-        yield
-    finally:
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.flush()
-        sys.stdout, sys.stderr = before
-
-
-def _lasting(stream: TextIO) -> TextIO:
-    """A stream that goes on as `_lasting_output` has it, or the same one where it is none of a file."""
-    if not isinstance(stream, io.TextIOWrapper):
-        return stream
-    stream.reconfigure(errors="replace")
-    raw = getattr(stream.buffer, "raw", stream.buffer)
-    if not isinstance(raw, io.FileIO):
-        return stream
-    stream.flush()
-    lasting = _LastingFile(raw.fileno(), "w", closefd=False)
-    return io.TextIOWrapper(
-        lasting if stream.buffer is raw else io.BufferedWriter(lasting),  # type: ignore[arg-type]
-        stream.encoding,
-        "replace",
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
-    )
-
-
-class _LastingFile(io.FileIO):
-    """A pipe or terminal; once its reader has gone, what is written goes nowhere."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):
-                raise
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())  # so that programs started from now on have it too
-            os.close(nowhere)
-            return len(data)
 
 
 def environment() -> dict[str, str]:

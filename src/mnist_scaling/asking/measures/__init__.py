@@ -138,19 +138,6 @@ def table(arm: StudyArm, names: Mapping[str, str] = {}) -> Table:
     return read_columns(values, roles, None, f"the arm {arm.name}")[0]
 
 
-def mean(values: ArrayLike, level: float = LEVEL) -> Interval:
-    """The mean of independent values with Student's interval; without an interval below two values."""
-    found = np.asarray(values, float)
-    found = found[np.isfinite(found)]
-    if not len(found):
-        return Interval()
-    centre = float(found.mean())
-    if len(found) < 2:
-        return Interval(centre)
-    half = float(stdtrit(len(found) - 1, 0.5 + level / 2) * found.std(ddof=1) / np.sqrt(len(found)))
-    return Interval(centre, centre - half, centre + half)
-
-
 def mean_of_dependent(values: ArrayLike, slopes: ArrayLike, level: float = LEVEL) -> Interval:
     """The mean of values that depend on common noise, with Student's interval.
 
@@ -177,8 +164,3 @@ def mean_of_dependent(values: ArrayLike, slopes: ArrayLike, level: float = LEVEL
     variance = float(((found - centre) ** 2).sum()) / trace * float((j.mean(axis=0) ** 2).sum())
     half = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance))
     return Interval(centre, centre - half, centre + half)
-
-
-def exponential(interval: Interval) -> Interval:
-    """exp of a value and of both ends."""
-    return Interval(*(float(np.exp(x)) for x in (interval.value, interval.low, interval.high)))

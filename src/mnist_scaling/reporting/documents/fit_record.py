@@ -58,21 +58,15 @@ def of_arms(arms: Sequence[Fits]) -> Fits:
 
 def _law(f: Fitted, result: Result) -> LawRecord:
     fit = f.fit
-    return LawRecord(
-        formula=f.law.formula,
-        source=f.law.source,
-        inputs=f.law.inputs,
-        status=_status(f),
+    return replace(
+        _refused(f.law, f.part, _status(f), result),
         n=fit.n,
         objective=fit.objective,
         rmse_log=fit.rmse,
         aicc=f.aicc,
         holdout=_holdout(f.holdout, result.table, f.part),
         params=f.params,
-        units={p.name: p.unit for p in f.law.parameters},
         slopes=f.slopes,
-        flags=result.law_flags.get(f.law.name, []),
-        slice=_part(f.part, result.table),
         fit={
             "delta": fit.delta.value,
             "delta_reason": fit.delta.reason,

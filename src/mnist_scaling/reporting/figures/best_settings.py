@@ -159,9 +159,8 @@ def _panel(axes: Axes, panel: Panel, most: int) -> dict[str, str]:
         if level == levels[len(levels) // 2] or np.isnan(level):
             axes.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
         axes.plot(curve["x"], curve["value"], color=colour)
-    aside = panel.points.assign(x=panel.points["x"] * _aside(panel))
     for side, marker in ARROWS.items():
-        rows = aside[aside["side"] == side]
+        rows = panel.points[panel.points["side"] == side]
         look: dict[str, Any] = {"markersize": 6} if side else {}
         coloured_points(axes, rows, "x", "value", colours, fmt=marker, alpha=0.85, **look)
     points(axes, panel.target, "x", "value", ENDS, cells=False, fmt="D", color=style.UNTUNED)
@@ -185,10 +184,3 @@ def _range(axes: Axes, row: list[Panel]) -> None:
     parts = [(one.points["value"], one.lines["value"], *one.target[[*ENDS]].to_numpy()) for one in row]
     values = np.concatenate([values for part in parts for values in part])
     style.log_axis(axes.yaxis, values.min() / 1.6, values.max() * 1.6)
-
-
-def _aside(panel: Panel) -> pd.Series:
-    """Factors on x: cells of one size stand beside each other, so that their intervals don't hide one another."""
-    place = panel.points["level"].rank(method="dense")
-    step = 0.03 * np.log(panel.points["x"].max() / panel.points["x"].min()) / max(place.max() - 1, 1)
-    return np.exp(step * (place - place.mean())).fillna(1.0)

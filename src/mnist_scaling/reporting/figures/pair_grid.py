@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
-from scipy.special import stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import SAME_LEVEL
-from mnist_scaling.fitting.uncertainty.least_squares import plane
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, plane
+from mnist_scaling.planning.next_budget import line_at
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis
@@ -167,11 +167,7 @@ def winners(study: Study) -> View | Missing:
 
 
 def _line(x: Array, values: Array, at: Array, linear: bool) -> pd.DataFrame:
-    x, places = x - x.mean(), at - x.mean()
-    found = plane(values if linear else np.log(values), x)
-    variance = (found.residual**2).sum() / found.free * (1 + 1 / len(x) + places**2 / (x**2).sum())
-    half = stdtrit(found.free, 0.975) * np.sqrt(variance)
-    value = found.at(places)
+    value, half = line_at(x, values if linear else np.log(values), at, LEVEL)
     table = pd.DataFrame({"value": value, "low": value - half, "high": value + half})
     return (table if linear else np.exp(table)).assign(C=np.exp(at))
 

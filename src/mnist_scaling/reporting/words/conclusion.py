@@ -42,8 +42,8 @@ def what(pair: Pair) -> str:
 
 def sentence(pair: Pair) -> str:
     """The verdict: exponents, offset, and the compute multiplier where there is one."""
-    words, slopes = pair.verdict, pair.exponents_of_plane
-    names = [name for name in EXPONENTS if name in slopes]
+    words, slopes = pair.verdict, pair.slopes
+    names = [name for name in EXPONENTS if name in slopes and slopes[name].difference.known]
     parts = " and ".join(_of_slope(k, slopes[k], words[k], pair.margin) for k in names)
     text = f"{parts[:1].upper()}{parts[1:]}." if parts else ""
     text += f" {_of_offset(pair, all(words[k] == EQUIVALENT for k in names))}"
@@ -53,7 +53,7 @@ def sentence(pair: Pair) -> str:
 def luck_sentence(pair: Pair) -> str:
     """What tuning left to luck, whence it is known, and what is assumed of it."""
     luck = pair.tuning_luck
-    if pair.noise.freedom <= 0:
+    if pair.noise.get("freedom", math.nan) <= 0:
         return "Too few cells were compared to measure noise or luck, so there are no intervals."
     if math.isnan(luck.sd):
         return "Nothing was tuned, so the intervals hold the scatter of each cell alone."
