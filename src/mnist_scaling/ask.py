@@ -23,8 +23,7 @@ from mnist_scaling.config import JSON, TEXT, build
 from mnist_scaling.config.ask_schema import FULL, NAME, AskConfig, Question, store
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.parts import Sentence, TextTable
-from mnist_scaling.reporting.text import duration, plural
+from mnist_scaling.reporting.text import Sentence, TextTable, duration, plural
 from mnist_scaling.study import layout
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.files import write_atomically, write_json

@@ -27,8 +27,7 @@ from mnist_scaling.planning.next_runs import NextRuns, grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.parts import Part, Sentence
-from mnist_scaling.reporting.text import duration, plural
+from mnist_scaling.reporting.text import Part, Sentence, duration, plural
 from mnist_scaling.reporting.words import plan_words
 from mnist_scaling.study import layout, missing
 from mnist_scaling.study.layout import found_folder

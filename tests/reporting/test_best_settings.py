@@ -14,7 +14,7 @@ from mnist_scaling.reporting.documents.json_form import plain, read
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, settings_laws_record
 from mnist_scaling.reporting.figures.best_settings import BestSettings, best_settings, draw_best_settings
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 from mnist_scaling.settings.setting_laws import CellTrials, KeyLaws, best_values, prior, setting_laws
 from tests.fitting.test_setting_laws import KEYS, cells
 from tests.reporting.builder import load

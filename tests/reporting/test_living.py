@@ -20,7 +20,7 @@ from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.figures import show, style
 from mnist_scaling.reporting.pages import HERE, answer_page, comparison_page
-from mnist_scaling.reporting.parts import TextTable
+from mnist_scaling.reporting.text import TextTable
 from mnist_scaling.reporting.words.checklist import checklist
 from tests.reporting.builder import load
 

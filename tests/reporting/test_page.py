@@ -14,8 +14,7 @@ import pytest
 
 from mnist_scaling.reporting import figure_files, figures
 from mnist_scaling.reporting.pages import report_page
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import power_of_ten
+from mnist_scaling.reporting.text import Missing, power_of_ten
 from tests.reporting.builder import load, refit, replace_cells
 
 pytestmark = pytest.mark.slow

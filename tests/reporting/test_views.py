@@ -20,7 +20,7 @@ from mnist_scaling.reporting.figures.losses import FINE, LossMap, loss_map
 from mnist_scaling.reporting.figures.pair_grid import best_per_budget, clouds
 from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.figures.tuning import training_gap
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 from tests.reporting.builder import load
 
 pytestmark = pytest.mark.slow

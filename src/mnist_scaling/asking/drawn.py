@@ -22,8 +22,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.parts import TextTable
-from mnist_scaling.reporting.text import estimate, short
+from mnist_scaling.reporting.text import TextTable, estimate, short
 from mnist_scaling.study.columns import label
 
 FORMATS, DPI = ("png", "svg"), 200

@@ -21,7 +21,7 @@ from mnist_scaling.reporting.figures import (
     style,
     tuning,
 )
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 
 
 @dataclass(frozen=True)

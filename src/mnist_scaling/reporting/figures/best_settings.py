@@ -15,8 +15,7 @@ from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import coloured_points, extremes, points
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import listing
+from mnist_scaling.reporting.text import Missing, listing
 from mnist_scaling.settings.setting_laws import KeyLaws, predict
 from mnist_scaling.study.columns import label
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.documents.tuning_records import OK, ChangeSlice, TuningRecord
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 from mnist_scaling.settings.tuning_change import SOURCES
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label

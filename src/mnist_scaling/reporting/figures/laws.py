@@ -18,8 +18,7 @@ from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import Compute, compute, flop_axis
 from mnist_scaling.reporting.figures.style import View, points
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import estimate, number, percent, plural, spaced, three_digits
+from mnist_scaling.reporting.text import Missing, estimate, number, percent, plural, spaced, three_digits
 from mnist_scaling.study.columns import REPEAT
 
 

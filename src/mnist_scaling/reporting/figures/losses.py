@@ -22,8 +22,7 @@ from mnist_scaling.reporting.documents.fits_json import FrontierRecord
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import number, short
+from mnist_scaling.reporting.text import Missing, number, short
 from mnist_scaling.study.columns import label
 
 MOST_PANELS, MOST_LINES, BINS = 6, 15, 6

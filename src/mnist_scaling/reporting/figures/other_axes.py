@@ -18,7 +18,7 @@ from mnist_scaling.fitting.uncertainty.least_squares import exponents, plane
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View, by_level, coloured_points, panels
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.identity import DATA
 

@@ -25,8 +25,7 @@ from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis
 from mnist_scaling.reporting.figures.style import View, panels, points
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import plural, power_of_ten, short
+from mnist_scaling.reporting.text import Missing, plural, power_of_ten, short
 from mnist_scaling.study.columns import COMPLETE, TRIAL, label
 
 FEWEST = 5

@@ -14,8 +14,7 @@ from mnist_scaling.planning.checks import FAR
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View, by_level, coloured_points, extremes, panels, spread
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import number
+from mnist_scaling.reporting.text import Missing, number
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.tables.csv_table import read_study_table

@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.pages import draw
-from mnist_scaling.reporting.parts import TextTable
-from mnist_scaling.reporting.text import plural
+from mnist_scaling.reporting.text import TextTable, plural
 
 
 @dataclass(frozen=True)

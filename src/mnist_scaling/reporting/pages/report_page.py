@@ -16,8 +16,7 @@ from mnist_scaling.reporting.figures.change import Change
 from mnist_scaling.reporting.figures.other_axes import NO_AXIS
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
-from mnist_scaling.reporting.words import fit_tables, in_short, recipe, report_words
-from mnist_scaling.reporting.words.checklist import checklist
+from mnist_scaling.reporting.words import checklist, fit_tables, in_short, report_words
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.plan_words import resolved_parts
 from mnist_scaling.study import files, layout
@@ -70,15 +69,15 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         cells=report_words.cell_table(study),
         seeds=report_words.seed_table(study),
         draws=draws(study),
-        checklist=checklist(study),
+        checklist=checklist.checklist(study),
         flags=flags(study),
         resolved=resolved_parts((files.read_json(study.folder / layout.RESOLVED) if study.is_study else None) or {}),
         sections=sections(shown, also),
         missing=[s for s in shown if s.svg is None and s.data is not NO_TRIALS and s.data is not NO_AXIS],
         figures_at=figures_at,
-        commands=recipe.commands(study),
-        settings=recipe.settings(study),
-        versions=recipe.versions(study),
+        commands=checklist.commands(study),
+        settings=checklist.settings(study),
+        versions=checklist.versions(study),
         stored_versions=study.is_study,
     )
 
@@ -105,7 +104,7 @@ def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str
         compared=compared,
         comparison=layout.COMPARISON_PAGE,
         columns=",".join(by),
-        commands=recipe.commands(arms[0]),
+        commands=checklist.commands(arms[0]),
     )
 
 

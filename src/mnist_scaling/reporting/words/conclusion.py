@@ -8,8 +8,11 @@ from dataclasses import replace
 
 from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, margin_of
 from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, Pair
-from mnist_scaling.reporting.parts import STRONG, Part, Sentence, TextTable
 from mnist_scaling.reporting.text import (
+    STRONG,
+    Part,
+    Sentence,
+    TextTable,
     estimate,
     factor,
     number,

@@ -12,8 +12,20 @@ from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
-from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
-from mnist_scaling.reporting.text import decimals, estimate, listing, number, plural, spaced
+from mnist_scaling.reporting.text import (
+    GOOD,
+    QUIET,
+    STRONG,
+    WARNING,
+    Part,
+    Sentence,
+    decimals,
+    estimate,
+    listing,
+    number,
+    plural,
+    spaced,
+)
 from mnist_scaling.reporting.words import fit_tables as tables
 from mnist_scaling.reporting.words.in_short import trusted, warnings
 

@@ -11,11 +11,11 @@ from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, Quoted
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
-from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import (
     DASH,
     EXPONENT_OF,
     NB,
+    TextTable,
     bracket,
     count,
     decimals,

@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from mnist_scaling.reporting.documents.loading import ROLES, Study, axis_value
 from mnist_scaling.reporting.figures.change import Change, describe
-from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import (
     DASH,
     EXPONENT_OF,
+    TextTable,
     count,
     duration,
     estimate,
