@@ -126,14 +126,8 @@ def read_answer(name: str, scale: str = FULL, folder: Path | None = None) -> Ans
 def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = None) -> None:
     """Run every study that is not finished, each as `train -m` does and after those that it needs; shared ones once.
 
-    The sweeps print to `out`, or to this program's stdout.
-
-    Raises
-    ------
-    InputError
-        When a study of that name has another identity; before anything is run.
-    SystemExit
-        With the status of a sweep that did not end well.
+    The sweeps print to `out`, or to this program's stdout. InputError when a study of that name has another identity,
+    before anything is run; SystemExit with the status of a sweep that did not end well.
     """
     every = {study_name(k, scale): sweep(k, q.studies[k], scale) for q in parts.values() for k in order_of(q)}
     for name, folder in {name: layout.found_folder(name) for name in every}.items():

@@ -79,6 +79,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         config = replace(config, optuna=None, table=str(table), best=config.best or "value")
     source = read(config)
     if config.name:
+        missing.note_kept(source.folder)
         missing.warn(source.folder)
     path = (Path(config.out) if config.out else source.folder) / FITS
     records = _arms(source, config)
@@ -118,10 +119,7 @@ def _keep_another_tables(path: Path, table: Path) -> None:
 def _arms(source: Source, config: FitConfig) -> list[Fits]:
     """The record of each arm; an arm that can't be fitted says why, unless none can.
 
-    Raises
-    ------
-    InputError
-        When no arm can be fitted.
+    InputError when no arm can be fitted.
     """
     records, errors = [], []
     for arm in source.rows.arms:

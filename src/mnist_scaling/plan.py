@@ -75,6 +75,7 @@ def asked(config: PlanConfig, typed: Sequence[str] = ()) -> Said:
         unit, budget = "seconds", 60 * config.minutes * cores
     of = studied(config.fit)
     if of.is_study:
+        missing.note_kept(of.folder)
         missing.warn(of.folder)
     if of.identity.get("program") == image_task.TASK.program:  # another program is not asked
         of = replace(of, counts=_counts)

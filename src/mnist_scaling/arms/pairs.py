@@ -48,15 +48,12 @@ class Member:
 def pairs_of(config: CompareConfig) -> list[tuple[Member, Member]]:
     """The arms to compare, two at a time, in the order that they were named.
 
-    Raises
-    ------
-    InputError
-        When there are fewer than two arms, or a study that should be one arm has several.
+    InputError when there are fewer than two arms, or a study that should be one arm has several.
     """
     sources = [read(source) for source in config.sources()]
     for source in sources:
         if source.study is not None:
-            missing.warn(source.folder, note=False)  # nothing is written beside it
+            missing.warn(source.folder)
     if config.by:
         return _inside(config, sources[0])
     members = [_whole(source, name) for source, name in zip(sources, _names(sources), strict=True)]
@@ -119,10 +116,7 @@ def _data(source: Source, rows: Rows) -> tuple[str, ...]:
 def twin_of(config: CompareConfig, members: Sequence[Member]) -> tuple[Arm, Arm] | None:
     """The arm that was tuned again, and its twin; None where no twin is named.
 
-    Raises
-    ------
-    InputError
-        When the twin's settings are those of none of the arms, or its seed is that of the arm.
+    InputError when the twin's settings are those of none of the arms, or its seed is that of the arm.
     """
     wanted = config.twin_source()
     if wanted is None:
@@ -157,10 +151,7 @@ def _unlike(member: Member, twin: Member) -> list[str]:
 def flags_of(a: Member, b: Member, config: CompareConfig) -> list[Flag]:
     """That an arm's study is unfinished, and that the arms were trained on different data.
 
-    Raises
-    ------
-    InputError
-        When nobody asked for different data.
+    InputError when nobody asked for different data.
     """
     unfinished = {str(m.source.path): m for m in (a, b) if m.source.unfinished}
     flags = [Flag(ARM_UNFINISHED, f"{m.source.folder.name}: {m.source.unfinished}") for m in unfinished.values()]

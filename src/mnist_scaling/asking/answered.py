@@ -53,10 +53,7 @@ class Answer:
 def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]) -> Answer:
     """Measure a question's arms and fill its sentence; `tables` are the cells.csv of its studies.
 
-    Raises
-    ------
-    InputError
-        When a table, an arm, a measure or a slot of the sentence is at fault.
+    InputError when a table, an arm, a measure or a slot of the sentence is at fault.
     """
     arms = read_arms(question, tables)
     found = Found(notes=(*rows_in_no_arm(question, tables), *flagged_rows(tables)))
@@ -78,13 +75,7 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
 
 
 def fill(sentence: str, found: Found) -> str:
-    """A sentence with its slots filled.
-
-    Raises
-    ------
-    InputError
-        When a slot is none that the measures fill, with the nearest one.
-    """
+    """A sentence with its slots filled; InputError when a slot is none that the measures fill, with the nearest one."""
     shown = {k: estimate(n.interval) if n.interval.known else UNKNOWN for k, n in found.numbers.items()}
     shown |= found.words
     try:

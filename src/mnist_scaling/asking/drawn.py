@@ -72,13 +72,7 @@ def cell_table(found: Answer, prefix: str) -> TextTable:
 
 
 def figure_of(found: Answer) -> AnswerFigure:
-    """The data of an answer's figure.
-
-    Raises
-    ------
-    InputError
-        When `figure` names a column or a slot that there is not.
-    """
+    """The data of an answer's figure; InputError when `figure` names a column or a slot that there is not."""
     spec, numbers = found.question.figure, found.found.numbers
     for slot in spec.intervals:
         if slot not in numbers:

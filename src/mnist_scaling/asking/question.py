@@ -27,10 +27,7 @@ def question_names(conf: Path) -> list[str]:
 def find_question(name: str, conf: Path) -> tuple[str, Question]:
     """A question by its name, such as dropout, or by the path of one's own file, mine.yaml; its name and itself.
 
-    Raises
-    ------
-    InputError
-        When there is no such question, with the nearest name; or when its file is at fault.
+    InputError when there is no such question, with the nearest name; or when its file is at fault.
     """
     if name.endswith(".yaml"):
         path = Path(name)
@@ -53,10 +50,7 @@ SLOT = re.compile(r"\{(\w*)\}")
 def read(path: Path) -> Question:
     """A question from its file.
 
-    Raises
-    ------
-    InputError
-        When the file is no YAML, has an unknown key or a value of another type, or breaks a rule of a question.
+    InputError when the file is no YAML, has an unknown key or a value of another type, or breaks a rule of a question.
     """
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)

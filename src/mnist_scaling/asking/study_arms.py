@@ -59,10 +59,7 @@ def sweep(key: str, spec: StudySpec, scale: str) -> list[str]:
 def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, StudyArm]:
     """The rows of every arm; `tables` are the cells.csv of the question's studies.
 
-    Raises
-    ------
-    InputError
-        When a table lacks the loss's column, or an arm has no rows.
+    InputError when a table lacks the loss's column, or an arm has no rows.
     """
     found = {}
     for name, spec in arms_of(question).items():

@@ -119,12 +119,7 @@ def fit_surface(batch: Array, data: Array, loss: Array) -> BatchSurface | None:
 def enough(batch: Array, data: Array, critical: float, power: float) -> Array:
     """log E of rows, by Newton's method: log E + log(1 + B / B_crit(E)) = log D.
 
-    Parameters
-    ----------
-    batch, data : array, shape (rows,)
-        log B and log D.
-    critical, power : float
-        log B_crit at log E = 0, and its power in E.
+    `batch` and `data` are log B and log D, (rows,); `critical` is log B_crit at log E = 0, and `power` its power in E.
     """
     found = data.copy()
     for _ in range(NEWTON_STEPS):

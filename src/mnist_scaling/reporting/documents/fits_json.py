@@ -288,13 +288,7 @@ class Fits:
 
 
 def read_fits(folder: Path) -> Fits:
-    """fits.json of a folder.
-
-    Raises
-    ------
-    InputError
-        When there is none, or it is of another schema.
-    """
+    """fits.json of a folder; InputError when there is none, or it is of another schema."""
     path = folder / layout.FITS
     again = f"run `python -m mnist_scaling.fit {layout.name_argument(folder)}`"
     found = read_json(path)

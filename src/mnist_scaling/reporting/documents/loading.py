@@ -129,15 +129,7 @@ class Study:
 def load_arms(folder: Path) -> list[Study]:
     """Every arm that fits.json in this folder holds, with the rows that each was fitted to.
 
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>, or the folder that ``fit out=`` was given.
-
-    Raises
-    ------
-    InputError
-        When fits.json or its table is absent, damaged, or no longer what was fitted.
+    InputError when fits.json or its table is absent, damaged, or no longer what was fitted.
     """
     path = folder / layout.FITS
     if not folder.is_dir():

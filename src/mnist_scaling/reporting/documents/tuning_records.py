@@ -122,16 +122,8 @@ def settings_laws_record(
 ) -> SettingsRecord:
     """How the best settings move with size.
 
-    Parameters
-    ----------
-    tried : sequence of CellTrials
-    tuned : sequence of TunedKey
-    level : float
-        Of the intervals.
-    rows : sequence of int
-        Number of each cell in its file.
-    at : mapping
-        N and D of a cell whose best settings are to be predicted.
+    `level` is that of the intervals, `rows` the number of each cell in its file, and `at` has N and D of a cell whose
+    best settings are to be predicted.
     """
     keys = setting_laws(tried, tuned, level)
     values = [(key.name, *best_values(tried, column, key.log)) for column, key in enumerate(tuned)]

@@ -23,18 +23,7 @@ NAME = "index.html"
 
 
 def page(folder: Path) -> str:
-    """The whole page as HTML.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/.
-
-    Raises
-    ------
-    InputError
-        When there is nothing in it.
-    """
+    """The whole page of multirun/ as HTML; InputError when there is nothing in it."""
     tables = {
         "Studies": TextTable(["study", "cells", "what it says", "trust"], [*_studies(folder)]),
         "Comparisons": TextTable(["comparison", "what it says"], [*_comparisons(folder)]),

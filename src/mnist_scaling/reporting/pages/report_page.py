@@ -34,16 +34,7 @@ MOST_POINTS = 400
 
 
 def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES) -> str:
-    """The whole report of one arm as HTML.
-
-    Parameters
-    ----------
-    study : Study
-    shown : sequence of Shown
-        Output of `figure_files.make_all`.
-    figures_at : str
-        Folder of the figures' files, as the captions name it.
-    """
+    """The whole report of one arm as HTML; captions name `figures_at`, the folder of the figures' files."""
     fits = study.fits
     laws, frontier = fit_tables.law_table(fits), fit_tables.frontier_table(fits)
     best_settings = settings_table(fits.settings_laws)
@@ -85,13 +76,7 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
 def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = ()) -> str:
     """The page before those of the arms: their exponents side by side, what `compare` said, and a link to each.
 
-    Parameters
-    ----------
-    arms : sequence of Study
-    pages : sequence of str
-        File name of each arm's own page.
-    compared : sequence of str
-        Output of `loading.load_comparison`.
+    `pages` are the file names of the arms' own pages, `compared` is the output of `loading.load_comparison`.
     """
     by = arms[0].fits.settings["by"]
     links = [Markup('<a href="{}">{}</a>').format(page, arm.arm) for arm, page in zip(arms, pages, strict=True)]
