@@ -26,7 +26,7 @@ from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.outlook import Foreseen, leave_future_out
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
-from mnist_scaling.reporting.documents.fits_json import Fits, LeftOut
+from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.tuning_records import (
     SettingsRecord,
@@ -160,7 +160,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     data = replace(
         found.data,
         notes=[*found.data.notes, *notes],
-        left_out=[LeftOut(**row) for row in left_out],
+        left_out=left_out,
         certified=_certified(arm) if of_study else None,
     )
     found = replace(

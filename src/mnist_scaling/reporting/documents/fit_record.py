@@ -31,7 +31,7 @@ def fit_record(result: Result) -> Fits:
     return Fits(
         laws=laws,
         selected=result.selected,
-        selection=file.Selection(result.why),
+        selection={"reason": result.why},
         headline=read(file.HeadlineRecord, result.headline),
         frontier={k: _frontier(v) for k, v in result.frontier.items()},
         slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
@@ -45,7 +45,7 @@ def fit_record(result: Result) -> Fits:
 
 def not_fitted(why: str) -> Fits:
     """The record of a table, or of an arm, to which nothing was fitted."""
-    return Fits(why=why, selection=file.Selection(why), headline=read(file.HeadlineRecord, nothing_to_quote(why)))
+    return Fits(why=why, selection={"reason": why}, headline=read(file.HeadlineRecord, nothing_to_quote(why)))
 
 
 def of_arms(arms: Sequence[Fits]) -> Fits:
@@ -79,7 +79,7 @@ def _law(f: Fitted, result: Result) -> LawRecord:
             "draws_converged": f.settled,
         },
         residuals=[
-            file.Residual(int(result.table.rows[i]), float(r)) for i, r in zip(f.part.index, fit.residual, strict=True)
+            {"row": result.table.rows[i], "residual": r} for i, r in zip(f.part.index, fit.residual, strict=True)
         ],
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.planning.studied import at_axes
 from mnist_scaling.reporting.documents.comparison_json import read_comparison
 from mnist_scaling.reporting.documents.fits_json import (
     AnswerRecord,
@@ -19,7 +20,6 @@ from mnist_scaling.reporting.documents.fits_json import (
     Fits,
     HeadlineRecord,
     Quoted,
-    Selection,
     read_fits,
 )
 from mnist_scaling.reporting.text import short
@@ -157,7 +157,7 @@ def load_arms(folder: Path) -> list[Study]:
                 name=table.stem if foreign else table.resolve().parent.name,
                 folder=table.parent,
                 cells=_cells(arm, own, chosen.names, not foreign),
-                trials=trials if foreign else trials[_same(trials, arm.axes)],
+                trials=trials if foreign else trials[at_axes(trials, arm.axes)],
                 axes=tuple(a for a in axes if not (chosen.seeds and a == columns.SEED)),
                 tuned=tuned,
                 fits=own,
@@ -187,7 +187,7 @@ def _unfitted(folder: Path) -> Fits:
     return Fits(
         why=why,
         answer=AnswerRecord(why, next=data.unfinished or ""),
-        selection=Selection(why),
+        selection={"reason": why},
         headline=HeadlineRecord(slope_N=Quoted(why=why)),
         data=data,
         settings=settings,
@@ -278,7 +278,7 @@ def _cells(arm: ArmRows, fits: Fits, names: Mapping[str, str | None], is_study: 
     cells = cells.assign(**{role: pd.Series(values, cells.index, dtype=float) for role, values in roles.items()})
     if fits.why:
         return cells
-    return cells[cells.index.isin({*fits.data.rows, *(left.row for left in fits.data.left_out)})]
+    return cells[cells.index.isin({*fits.data.rows, *(left["row"] for left in fits.data.left_out)})]
 
 
 def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -288,11 +288,3 @@ def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         if column in table:
             table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
     return table
-
-
-def _same(trials: pd.DataFrame, axes: Mapping[str, Any]) -> pd.Series:
-    """Which runs belong to an arm."""
-    kept = pd.Series(True, trials.index)
-    for column, value in axes.items():
-        kept &= trials[column].isna() if value != value else trials[column] == value
-    return kept

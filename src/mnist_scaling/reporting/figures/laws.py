@@ -31,7 +31,7 @@ def hold_out(study: Study) -> View | Missing:
     record = study.fits.laws.get(name)
     if record is None or name not in ALL or not record.holdout.rows or not record.residuals:
         return Missing("No law was selected, or no row could be spared for a hold-out.")
-    rows = study.cells.loc[[one.row for one in record.residuals]]
+    rows = study.cells.loc[[one["row"] for one in record.residuals]]
     held = rows.index.isin(record.holdout.rows)
     logs = np.log(rows[[*record.inputs]].astype(float))
     fit = fit_law(

@@ -92,7 +92,7 @@ def _measured(study: Study) -> Pairs:
     fewest = f"{cells['n_repeats'].min():.0f} or more" if repeated else ""
     mean = f"The mean over the {fewest} repeats of a cell. " if repeated else ""
     yield "Was it changed before the fit?", f"{mean}No floor was taken off, and nothing was smoothed."
-    left = [f"{plural(len(data.left_out), 'row')} with {listing(sorted({row.why for row in data.left_out}))}"]
+    left = [f"{plural(len(data.left_out), 'row')} with {listing(sorted({str(row['why']) for row in data.left_out}))}"]
     out = [*(left if data.left_out else []), *([f"{plural(len(data.masked), 'row')} at chance"] if data.masked else [])]
     out += [f"all but rows with {settings['where']}"] if settings.get("where") else []
     yield "Were any left out?", listing(out) or "No."

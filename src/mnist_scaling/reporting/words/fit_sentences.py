@@ -43,7 +43,7 @@ def description(fits: Fits) -> list[Markup]:
     """Which law is the nearest, how far off it is, and what the model's own law may miss; or why nothing is quoted."""
     headline, law = fits.headline, fits.laws.get(fits.selected or "")
     if law is None or fits.selected is None:
-        return [Markup("{}").format(spaced(headline.slope_N.why))] if fits.selection.reason else []
+        return [Markup("{}").format(spaced(headline.slope_N.why))] if fits.selection.get("reason") else []
     if law.rmse_log < EXACT:
         return [Markup("The law <b>{}</b> passes through these losses to rounding.").format(spaced(fits.selected))]
     within = f"{number(100 * law.rmse_log, 2)} %"
@@ -212,7 +212,7 @@ def _rows(fits: Fits) -> Iterator[Part]:
     if data.masked:
         yield Sentence(f"Left out at chance: {plural(len(data.masked), 'row')} (mask_chance=true)", WARNING)
     if data.left_out:
-        reasons = ", ".join(sorted({row.why for row in data.left_out}))
+        reasons = ", ".join(sorted({row["why"] for row in data.left_out}))
         yield Sentence(f"Left out: {plural(len(data.left_out), 'row')} with {reasons}", WARNING)
 
 
