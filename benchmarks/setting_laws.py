@@ -130,9 +130,9 @@ def measure(scene: Scene, studies: int, seed: int = 0) -> list[dict[str, Any]]:
     new: dict[int, list[tuple[float, float]]] = {}
     for number in range(studies):
         rng = np.random.default_rng((seed, number))
-        laws = setting_laws(study(scene, rng), KEYS, against=(("N", "D"),))
+        laws = setting_laws(study(scene, rng), KEYS)
         for column, known in enumerate(laws.values()):
-            for law in known.laws:
+            for law in (law for law in known.laws if law.against == ("N", "D")):
                 n, d = (law.exponents[size] for size in "ND")
                 held = n.holds(TRUTH[column, 0]), d.holds(TRUTH[column, 1])
                 seen.setdefault(column, []).append((*held, n.high - n.low, d.high - d.low))

@@ -79,8 +79,9 @@ def _check(path: Path, question: Question) -> None:
     named = {f"`studies.{name}.needs`": study.needs for name, study in question.studies.items()}
     named |= {f"`arms.{name}.study`": (arm.study,) for name, arm in question.arms.items()}
     for where, names in named.items():
-        for name in names:
-            _one_of_its_studies(f"{where} must be one of the question's studies, but {path} says", name, question)
+        for name in set(names) - set(question.studies):
+            rule = f"{where} must be one of the question's studies, but {path} says {name!r}"
+            raise InputError(f"{rule}: {nearest(name, question.studies)}")
     if question.twin is not None and question.twin not in arms_of(question):
         fix = nearest(question.twin, arms_of(question))
         raise InputError(f"`twin` must be one of the question's arms, but {path} says {question.twin!r}: {fix}")
@@ -93,11 +94,6 @@ def _check(path: Path, question: Question) -> None:
         raise InputError(
             f"A study must be able to run after those that it needs, but in {path} {circle}: drop one of these `needs`."
         ) from None
-
-
-def _one_of_its_studies(rule: str, name: str, question: Question) -> None:
-    if name not in question.studies:
-        raise InputError(f"{rule} {name!r}: {nearest(name, question.studies)}")
 
 
 def arms_of(question: Question) -> Mapping[str, ArmSpec]:

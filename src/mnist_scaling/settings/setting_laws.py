@@ -115,25 +115,12 @@ class KeyLaws:
         return sum(self.edges.values())
 
 
-def setting_laws(
-    cells: Sequence[CellTrials],
-    keys: Sequence[TunedKey],
-    level: float = LEVEL,
-    against: Sequence[tuple[str, ...]] = AGAINST,
-) -> dict[str, KeyLaws]:
+def setting_laws(cells: Sequence[CellTrials], keys: Sequence[TunedKey], level: float = LEVEL) -> dict[str, KeyLaws]:
     """The laws of every key, by its name; a key without one says why in its status.
 
-    Parameters
-    ----------
-    cells : sequence of CellTrials
-    keys : sequence of TunedKey
-        In the order of the columns of `CellTrials.settings`.
-    level : float
-        Of each interval, such as 0.95.
-    against : sequence of tuple of str
-        Names in `CellTrials.sizes`.
+    `keys` are in the order of the columns of `CellTrials.settings`; `level` is that of each interval, such as 0.95.
     """
-    return {key.name: _of_key(cells, column, key, level, against) for column, key in enumerate(keys)}
+    return {key.name: _of_key(cells, column, key, level) for column, key in enumerate(keys)}
 
 
 def best_values(cells: Sequence[CellTrials], column: int, log: bool) -> tuple[Array, Array]:
@@ -149,9 +136,7 @@ def best_values(cells: Sequence[CellTrials], column: int, log: bool) -> tuple[Ar
     return best, side
 
 
-def _of_key(
-    cells: Sequence[CellTrials], column: int, key: TunedKey, level: float, against: Sequence[tuple[str, ...]]
-) -> KeyLaws:
+def _of_key(cells: Sequence[CellTrials], column: int, key: TunedKey, level: float) -> KeyLaws:
     best, side = best_values(cells, column, key.log)
     known = np.isfinite(side)
     ends = Ends(float(np.nanmin([c.low[column] for c in cells])), float(np.nanmax([c.high[column] for c in cells])))
@@ -161,7 +146,7 @@ def _of_key(
         why = f"Only {100 * inside:.0f} % of the cells have their best {key.name} inside the range."
     else:
         v = np.where(known, np.log(best) if key.log else best, np.nan)
-        laws = [law for names in against if (law := _law(cells, v, names, level)) is not None]
+        laws = [law for names in AGAINST if (law := _law(cells, v, names, level)) is not None]
         why = "ok" if laws else f"{int(known.sum())} cells are too few, or all of one size."
     return KeyLaws("log" if key.log else "linear", ends, why, int(known.sum()), edges, laws)
 

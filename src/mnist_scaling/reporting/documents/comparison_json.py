@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +166,6 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         curve=_curve(found),
         frontiers=_frontiers(found),
     )
-
-
-def of_pairs(pairs: Sequence[Pair]) -> Pair:
-    """The whole of comparison.json: the first pair, and all of them where there are several."""
-    return replace(pairs[0], pairs=pairs if len(pairs) > 1 else ())
 
 
 def _exponent(e: ExponentDifference) -> ExponentRecord:

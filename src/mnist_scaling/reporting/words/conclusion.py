@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, margin_of
 from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, Pair
@@ -26,11 +25,6 @@ from mnist_scaling.reporting.text import (
 
 EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}
 """The variable whose exponent each name is."""
-
-
-def concluded(pair: Pair) -> Pair:
-    """A pair with what was compared and its verdict in sentences."""
-    return replace(pair, what=what(pair), sentence=sentence(pair))
 
 
 def what(pair: Pair) -> str:
