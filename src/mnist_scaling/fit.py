@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shlex
@@ -38,7 +37,7 @@ from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.study import missing
 from mnist_scaling.study.columns import NO, YES
-from mnist_scaling.study.files import DamagedFileError, read_json, write_atomically
+from mnist_scaling.study.files import DamagedFileError, checksum, read_json, write_atomically
 from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import FITS
 from mnist_scaling.study.tables.fitted_rows import ArmRows
@@ -86,7 +85,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     found = of_arms(records) if source.rows.by else records[0]
     data = replace(
         found.data,
-        sha256=hashlib.sha256(source.path.read_bytes()).hexdigest(),
+        sha256=checksum(source.path.read_bytes()),
         table=os.path.relpath(source.path, path.parent),
         unfinished=source.unfinished,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from mnist_scaling.reporting.documents.fits_json import LossRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures.laws import Forecast, forecast
 from mnist_scaling.reporting.figures.losses import FINE, LossMap, loss_map
-from mnist_scaling.reporting.figures.pair_grid import best_per_budget, clouds
+from mnist_scaling.reporting.figures.pair_grid import best_per_budget
 from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.figures.tuning import training_gap
 from mnist_scaling.reporting.text import Missing
@@ -132,32 +132,6 @@ def test_pairs_say_the_correlation_and_leave_pyplot_alone(study: Study, name: st
     if name == "pairs":
         done = study.trials[study.trials["stage"] == "trial"]
         assert data.points["validation loss"].to_numpy() == pytest.approx(np.log10(done["val_loss"].to_numpy(float)))
-
-
-@dataclass(frozen=True)
-class KeptDraws:
-    """What a fit keeps of its surfaces: L* = E + k C^-c, N* = C^a, with two a and two c."""
-
-    C: tuple[float, ...] = (1e9, 1e10, 1e11)
-    loss: tuple[tuple[float, ...], ...] = ((1.0, 0.1, 0.01), (1.0, 10**-0.5, 0.1))
-    N: tuple[tuple[float, ...], ...] = ((1e3, 1e4, 1e5), (1e3, float("nan"), float("nan")))
-    floor: tuple[float, ...] = (0.0, 0.0)
-
-
-def test_clouds_hold_the_exponents_of_every_surface(study: Study) -> None:
-    def told(kept: KeptDraws) -> Study:
-        head = replace(study.fits.headline)
-        object.__setattr__(head, "draws", kept)
-        return replace(study, fits=replace(study.fits, headline=head))
-
-    few = clouds(told(KeptDraws()))  # one surface of two has an optimum
-    assert isinstance(few, View)
-    assert "exponent of N* in C" not in few.points
-    data = clouds(told(replace(KeptDraws(), N=((1e3, 1e4, 1e5), (1e3, 10**3.5, 1e4)))))
-    assert isinstance(data, View)
-    assert data.points["exponent of L* in C"].tolist() == pytest.approx([1, 0.5])
-    assert data.points["exponent of N* in C"].tolist() == pytest.approx([1, 0.5])
-    assert "floor" not in data.points
 
 
 def test_the_page_holds_the_few_figures_that_answer_a_question() -> None:

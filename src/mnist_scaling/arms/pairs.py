@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.diagnostics.of_cells import input_suspect, unit_suspect
 from mnist_scaling.study import identity, missing
 from mnist_scaling.study.columns import SEED
+from mnist_scaling.study.files import checksum
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
 from mnist_scaling.study.tables.fitted_rows import ArmRows as Rows
 from mnist_scaling.study.tables.fitted_rows import arm_name
@@ -42,7 +42,7 @@ class Member:
         place = {"table": os.path.relpath(path, folder)}
         if self.source.study is not None:
             place = {"study": path.parent.name, **place}
-        return place | {"axes": dict(self.axes), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        return place | {"axes": dict(self.axes), "sha256": checksum(path.read_bytes())}
 
 
 def pairs_of(config: CompareConfig) -> list[tuple[Member, Member]]:

@@ -12,7 +12,6 @@ from mnist_scaling.asking.measures import Found
 from mnist_scaling.asking.question import SLOT
 from mnist_scaling.asking.study_arms import (
     StudyArm,
-    checksum,
     flagged_rows,
     read_arms,
     rows_in_no_arm,
@@ -23,6 +22,7 @@ from mnist_scaling.config.ask_schema import Question
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate
+from mnist_scaling.study.files import checksum
 from mnist_scaling.study.tables.csv_table import read_study_table
 
 SCHEMA = 1
@@ -70,7 +70,7 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
         fill(question.sentence, found),
         sum(len(frame) for frame in frames),
         seconds / 60,
-        {key: checksum(path) for key, path in tables.items()},
+        {key: checksum(path.read_bytes()) for key, path in tables.items()},
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from mnist_scaling.reporting.documents.fits_json import (
 from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import COMPLETE, FITTED, REPEAT, label
-from mnist_scaling.study.files import read_json
+from mnist_scaling.study.files import checksum, read_json
 from mnist_scaling.study.identity import DATA
 from mnist_scaling.study.missing import unfinished
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
@@ -106,17 +105,13 @@ class Study:
             return {**DEFAULT_LABELS, "loss": "test loss"}.get(role, label(header))
         return LABELS.get(header, label(header)) if self.is_study else header
 
-    def runs(self, cells: pd.DataFrame, stage: str) -> pd.DataFrame:
-        """The finished runs of some cells at a stage, repeats with the selected setting only.
-
-        Rows of trials.csv by the row of their cell; column run is their own.
-        """
-        keys = [*self.axes, *(self.tuned if stage == REPEAT else ())]
+    def repeats(self, cells: pd.DataFrame) -> pd.DataFrame:
+        """The finished repeats of some cells with their selected setting: rows of trials.csv by the row of the cell."""
+        keys = [*self.axes, *self.tuned]
         if self.trials.empty or not keys:
             return pd.DataFrame()
-        done = self.trials[(self.trials["stage"] == stage) & (self.trials["state"] == COMPLETE)]
-        rows = cells[keys].assign(cell=cells.index)
-        return rows.merge(done.reset_index(names="run"), on=keys).set_index("cell")
+        done = self.trials[(self.trials["stage"] == REPEAT) & (self.trials["state"] == COMPLETE)]
+        return cells[keys].assign(cell=cells.index).merge(done, on=keys).set_index("cell")
 
     @property
     def unit(self) -> str:
@@ -179,7 +174,7 @@ def _unfitted(folder: Path) -> Fits:
     fit = f"python -m mnist_scaling.fit {layout.name_argument(folder)}"
     why = f"No law is fitted: `{fit}` fits one, or says what it lacks."
     data = DataRecord(
-        sha256=hashlib.sha256((folder / layout.CELLS).read_bytes()).hexdigest(),
+        sha256=checksum((folder / layout.CELLS).read_bytes()),
         unfinished=unfinished(folder, frame, trials, record) or None,
     )
     names = measured_columns(study_columns({}, frame.columns), {}, frame)
@@ -222,7 +217,7 @@ def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -
         raise InputError(
             f"A report needs the table that was fitted, but {path} is not there any more: put it back, or {again}."
         )
-    if fits.data.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
+    if fits.data.sha256 != checksum(path.read_bytes()):
         raise InputError(f"fits.json must be made from the table as it is, but {path} has changed since: {again}.")
     return (read_study_table if required else read_table)(path, required)
 

@@ -52,11 +52,10 @@ LAWS, ACCURACY, SEARCH = "Laws", "Test error", "How tuning went"
 FIGURES = (
     Plot(
         "what_tuning_changed", TUNING, "The same grid, untuned and tuned",
-        "Untuned: one setting, the same in every cell, as the mean over its repeats (of one run, in studies that did "
-        "not repeat it). Tuned: the mean over repeats of the cell's own best setting, with one standard error. Both "
-        "are losses on the validation data, so that they compare; the laws elsewhere are fitted to test loss. "
-        "Top: the smallest and the largest level of the other axis. Bottom: the exponent at every level, with 95 % "
-        "intervals of least squares in logs.",
+        "Untuned: one setting, the same in every cell, as the mean over its repeats. Tuned: the mean over repeats of "
+        "the cell's own best setting, with one standard error. Both are losses on the validation data, so that they "
+        "compare; the laws elsewhere are fitted to test loss. Top: the smallest and the largest level of the other "
+        "axis. Bottom: the exponent at every level, with 95 % intervals of least squares in logs.",
         change.change, change.draw_change, needs_trials=True,
     ),
     Plot(
@@ -115,12 +114,6 @@ FIGURES = (
         "Filled points were fitted, hollow ones were not: they lie beyond the compute of all that were. Bars are one "
         "standard error, dashes the single runs behind it.",
         laws.hold_out, laws.draw_hold_out,
-    ),
-    Plot(
-        "clouds", LAWS, "Clouds of exponents",
-        "Each point is one surface that the data allow. Numbers that lean on one another form a narrow ellipse: what "
-        "is known of both is more than their intervals say. The ellipse holds 95 % of a normal cloud.",
-        pair_grid.clouds, pair_grid.draw_pairs, detail=True,
     ),
     Plot(
         "accuracy", ACCURACY, "Test error, and what the loss says of it",

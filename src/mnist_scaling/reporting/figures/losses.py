@@ -110,9 +110,6 @@ def selected_law(study: Study, variable: str, ends: tuple[float, float], fixed: 
 
 def _note(study: Study, rows: pd.DataFrame, panels: int) -> str:
     notes = []
-    lost = int(study.cells["loss"].isna().sum())
-    if lost:
-        notes.append(f"{lost} of {len(study.cells)} cells have no {study.call('loss')} and are absent.")
     if rows["se"].isna().all():
         why = "No cell has two repeats" if study.is_study else "No column of standard errors is named"
         notes.append(f"{why}, so there are no error bars.")
