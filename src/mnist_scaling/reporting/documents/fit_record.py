@@ -11,7 +11,6 @@ import numpy as np
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
 from mnist_scaling.fitting.fitted import Fitted, HoldOut
-from mnist_scaling.fitting.frontier.fronts import Frontier
 from mnist_scaling.fitting.headline import nothing_to_quote
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import Table
@@ -33,7 +32,10 @@ def fit_record(result: Result) -> Fits:
         selected=result.selected,
         selection={"reason": result.why},
         headline=read(file.HeadlineRecord, result.headline),
-        frontier={k: _frontier(v) for k, v in result.frontier.items()},
+        frontier={
+            k: file.FrontierRecord(**v.intervals, status=v.status, flags=v.flags, points=v.points, extra=v.extra)
+            for k, v in result.frontier.items()
+        },
         slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
         predictions=[file.PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
         flags=result.flags,
@@ -116,12 +118,6 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
         units={p.name: p.unit for p in law.parameters},
         flags=result.law_flags.get(law.name, []),
         slice=_part(part, result.table),
-    )
-
-
-def _frontier(found: Frontier) -> file.FrontierRecord:
-    return file.FrontierRecord(
-        **found.intervals, status=found.status, flags=found.flags, points=found.points, extra=found.extra
     )
 
 

@@ -47,7 +47,7 @@ def description(fits: Fits) -> list[Markup]:
     if law.rmse_log < EXACT:
         return [Markup("The law <b>{}</b> passes through these losses to rounding.").format(spaced(fits.selected))]
     within = f"{number(100 * law.rmse_log, 2)} %"
-    misfit = estimate(_per_cent(headline.misfit), lambda x: number(x, 2))
+    misfit = estimate(headline.misfit, lambda x: number(100 * x, 2))
     against = f"against a noise of {number(100 * headline.noise, 2)} % per cell"
     # The misfit is what the model's own law misses, which a law of fewer parameters may miss more of.
     base = next(iter(headline.laws), fits.selected)
@@ -59,10 +59,6 @@ def description(fits: Fits) -> list[Markup]:
     else:
         text = "The law <b>{}</b> is the nearest, within {} (rms); the numbers rest on {}: it may miss {} %, small {}."
     return [Markup(text).format(spaced(fits.selected), within, near, misfit, against)]
-
-
-def _per_cent(found: Interval) -> Interval:
-    return Interval(100 * found.value, 100 * found.low, 100 * found.high)
 
 
 def quote(fits: Fits, loss: bool = False) -> Markup | None:

@@ -40,7 +40,8 @@ def answer(fits: Fits) -> AnswerRecord:
     grave = any(flag.severity == ERROR for flag in fits.flags) or any(slope.low <= 0 for slope in slopes.values())
     trust = LOW if grave or not slopes else FAIR if doubts else HIGH
     sentence = _sentence(fits, slopes) if slopes else f"Quote no single exponent. {why}"
-    return AnswerRecord(sentence, trust, doubts, _next(fits))
+    advised = (flag.remedy for flag in warnings(fits) if flag.remedy)
+    return AnswerRecord(sentence, trust, doubts, fits.data.unfinished or next(advised, ""))
 
 
 def _slopes(fits: Fits) -> dict[str, Interval]:
@@ -96,8 +97,3 @@ def warnings(fits: Fits) -> list[Flag]:
     """Errors, then warnings; of these, first what concerns cells, and so can be mended by runs."""
     raised = [flag for flag in fits.flags if flag.severity in (ERROR, WARNING)]
     return sorted(raised, key=lambda flag: (SEVERITIES.index(flag.severity), not flag.cells))
-
-
-def _next(fits: Fits) -> str:
-    """What the gravest flag advises; empty where there is none."""
-    return fits.data.unfinished or next((flag.remedy for flag in warnings(fits) if flag.remedy), "")
