@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 from mnist_scaling.errors import InputError, nearest, printable
 
@@ -56,25 +57,23 @@ def run(main: Callable[[], object], config_name: str) -> None:
     _wants_traceback.append(given not in (None, "", "0"))
     # With this variable set, Hydra re-raises what it catches, so one place decides what is printed.
     os.environ[_DEBUG] = "1"
+    streams = sys.stdout, sys.stderr
     try:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a letter that a terminal lacks costs no result
+        sys.stdout, sys.stderr = map(_lasting, streams)
         with user_errors(config_name):
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(config_name))
             else:
                 note_repeated(sys.argv[1:])
                 main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader has left, as `head` does; Python's documentation has it so
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except KeyboardInterrupt:
         resumes = config_name in _RUNS_STUDIES or {"-m", "--multirun"} & set(sys.argv)
         print(f"\nInterrupted. {_RESUMES if resumes else _ANEW}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+        sys.stdout, sys.stderr = streams
         os.environ[_DEBUG] = given or "0"
         _wants_traceback.pop()
 
@@ -101,6 +100,35 @@ def _help(config_name: str) -> str:
     shown = [f"  {group}={'|'.join(names)}" for group, names in options.items()]
     sweep = (conf / "hydra/sweeper/cells.yaml").read_text(encoding="utf-8")
     return "\n".join([text, "", "Groups:", "", *shown, "", "With -m, hydra.sweeper.KEY=…:", "", sweep.rstrip()])
+
+
+class _LastingFile(io.FileIO):
+    """A pipe or terminal; once its reader has gone, what is written goes nowhere."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())  # so that programs started from now on have it too
+            os.close(nowhere)
+            return len(data)
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    """A stream that costs no result: letters that it lacks are replaced, and its reader may leave."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="replace")
+    if not isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO):
+        return stream
+    stream.flush()
+    file: Any = _LastingFile(stream.fileno(), "w", closefd=False)
+    unbuffered = stream.write_through
+    buffer = file if unbuffered else io.BufferedWriter(file)
+    return io.TextIOWrapper(buffer, stream.encoding, "replace", None, stream.line_buffering, unbuffered)
 
 
 def environment() -> dict[str, str]:
