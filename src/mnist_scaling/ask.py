@@ -7,7 +7,6 @@ import json
 import shlex
 import subprocess
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -25,7 +24,6 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.text import Sentence, TextTable, duration, plural
 from mnist_scaling.study import layout
-from mnist_scaling.study.console import make_console
 from mnist_scaling.study.files import write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
 
 
 store(Path(cli.conf_dir()))
-
-_BESIDE = 40
-"""Columns of a terminal that a question's name and state take in the list."""
 
 
 @hydra.main(config_path=None, config_name=NAME)
@@ -182,16 +177,8 @@ def listed(conf: Path, scale: str) -> list[dict[str, str]]:
 
 
 def show_list(questions: Sequence[Mapping[str, str]], scale: str) -> None:
-    """Print every question, a line each."""
-    room = max(make_console().width - _BESIDE, 20)  # a line each, also on a narrow terminal
-    rows = [
-        [
-            Markup("<b>{}</b>").format(one["question"]),
-            textwrap.shorten(one["asks"], room, placeholder=" …"),
-            one["state"],
-        ]
-        for one in questions
-    ]
+    """Print every question."""
+    rows = [[Markup("<b>{}</b>").format(one["question"]), one["asks"], one["state"]] for one in questions]
     head = ["question", "asks", f"at scale={scale}"]
     command = f"Answer one with: python -m mnist_scaling.ask question=NAME scale={scale}"
     terminal.show([TextTable(head, rows), Sentence(command, apart=True)])

@@ -29,7 +29,6 @@ from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.tuning_records import (
     SettingsRecord,
-    TuningRecord,
     settings_laws_record,
     tuning_change_record,
 )
@@ -44,12 +43,6 @@ from mnist_scaling.study.tables.fitted_rows import ArmRows
 
 LARGER = 4.0
 """Best settings are predicted for a model that is so many times the largest, where no other is asked for."""
-
-
-def _tuning_change(source: Source, arm: ArmRows, config: FitConfig) -> TuningRecord:
-    """What tuning changed in one arm of a study."""
-    cells, setting, why = tuned_cells(source, arm)
-    return tuning_change_record(cells, arm.frame.index.to_numpy(), config.bootstrap.level, setting, why)
 
 
 def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> SettingsRecord:
@@ -155,7 +148,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags
     ] + mixed(source, arm)
-    of_study = source.study is not None
+    of_study, level = source.study is not None, config.bootstrap.level
     data = replace(
         found.data,
         notes=[*found.data.notes, *notes],
@@ -166,7 +159,9 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         found,
         data=data,
         flags=flags,
-        tuning_change=_tuning_change(source, arm, config) if of_study else None,
+        tuning_change=tuning_change_record(*tuned_cells(source, arm), arm.frame.index.to_numpy(), level)
+        if of_study
+        else None,
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
         leave_future_out=_foreseen(result, config.leave_future_out, of_study),
     )

@@ -138,8 +138,8 @@ def spaced(name: str) -> str:
 
 
 def plural(how_many: int, word: str) -> str:
-    """1 cell, 2 cells, 3 data fractions."""
-    if how_many != 1:
+    """1 cell, 2 cells, 3 data fractions; a word that ends in s stays."""
+    if how_many != 1 and not word.endswith("s"):
         word = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
     return f"{how_many:,} {word}"
 

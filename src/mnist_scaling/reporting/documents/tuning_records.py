@@ -98,7 +98,7 @@ class SettingsRecord:
 
 
 def tuning_change_record(
-    cells: TunedCells | None, rows: np.ndarray, level: float, setting: Mapping[str, Any], why: str
+    cells: TunedCells | None, setting: Mapping[str, Any], why: str, rows: np.ndarray, level: float
 ) -> TuningRecord:
     """What tuning changed of the untuned `setting`; where it can't be computed its status, `why`, says so.
 

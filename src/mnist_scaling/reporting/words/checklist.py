@@ -54,7 +54,7 @@ def _training(study: Study) -> Pairs:
     ]
     runs = f", {plural(len(study.trials), 'run')} with tuning and repeats" if len(study.trials) else ""
     yield "How many models, of which sizes, on how much data?", f"{plural(len(cells), 'cell')}{runs}: {listing(sizes)}."
-    yield "Which data?", listing([_flat(facts) for facts in record.get(DATA, [])]) or UNTOLD
+    yield "Which data?", listing([_in_words(facts) for facts in record.get(DATA, [])]) or UNTOLD
     passes = (cells["D"] / cells["U"]).max()
     again = f"Yes, up to {number(passes, 2)} times." if passes > 1.0001 else "No." if passes == passes else UNTOLD
     yield "Is any example seen more than once in a run?", again
@@ -127,10 +127,6 @@ def _fit(study: Study) -> Pairs:
     yield "Does it predict what it did not see?", missed or "Nothing was held out."
     counted = "Sizes counted otherwise, and laws" if fits.headline.counts else "Laws"
     yield "Does the answer hang on these choices?", f"{counted} fitted alone stand in tables of their own above."
-
-
-def _flat(facts: Any) -> str:
-    return ", ".join(f"{label(k)} {v}" for k, v in facts.items() if isinstance(v, str | int))
 
 
 def commands(study: Study) -> list[str]:

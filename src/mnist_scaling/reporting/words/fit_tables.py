@@ -25,8 +25,8 @@ from mnist_scaling.reporting.text import (
     one_decimal,
     spaced,
     symbol,
+    three_digits,
 )
-from mnist_scaling.reporting.text import three_digits as digits
 from mnist_scaling.settings.tuning_change import CHANGE
 from mnist_scaling.study.columns import label
 
@@ -156,7 +156,7 @@ def _law_row(name: str, law: LawRecord, selected: bool) -> list[Any]:
         law.n,
         number(law.rmse_log),
         one_decimal(law.aicc),
-        digits(law.holdout.rmse_log),
+        three_digits(law.holdout.rmse_log),
         law.status,
     ]
 
