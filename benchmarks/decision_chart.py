@@ -1,4 +1,4 @@
-"""The decision page of docs/planning.md as a picture, from the list that `plan` prints (`reporting.words.guide`).
+"""What do you want to know? Which command, regime, number and effort answer it: the picture of docs/planning.md.
 
 python benchmarks/decision_chart.py docs/images/decision.png
 """
@@ -14,7 +14,34 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.words.guide import GUIDE
+
+GUIDE = (
+    (
+        "How the loss falls with size and data", "plan minutes=… name=…", "single_epoch: each image once",
+        "slope N and slope D of `fit`", "30 cells, 12 trials, 3 repeats",
+    ),
+    (
+        "The best size at a compute", "train -m experiment=quickstart", "single_epoch",
+        "N exponent of `fit`, not minima of isoFLOP curves", "7 sizes x 5 amounts of data, 12 trials, 3 repeats",
+    ),
+    (
+        "The loss of a larger run, and its settings", "plan name=… target.flops=…", "that of the study",
+        "the prediction with its interval", "a study of 9 cells or more, of 1/16 of the compute or more",
+    ),
+    (
+        "Which of two methods is better", "compare studies=[a,b]", "the same in both, same cells and seeds",
+        "P(better), and the multiplier of compute", "4 x 4 cells or more of each, 3 repeats, and a twin",
+    ),
+    (
+        "What more passes over few images are worth", "ask question=repetition", "repeat, or early_stopping",
+        "the law `repeated`, or the slopes against unique images", "those of the question",
+    ),
+    (
+        "What a table of other people's runs says next", "plan table=… columns.…", "theirs",
+        "the next runs, or the next budget", "4 budgets or more, or 9 rows of N and D",
+    ),
+)  # fmt: skip
+"""What one wants to know, what to run, its regime, what to quote, and with which cells, trials and repeats."""
 
 COLUMNS = ((0.0, 21, "What do you want to know?"), (0.27, 26, "Run"), (0.54, 25, "Quote"), (0.79, 22, "With"))
 """Left end and width in letters of each column of boxes, and its head."""
@@ -43,7 +70,7 @@ def draw() -> Figure:
         axes.set_axis_off()
         for x, _, head in COLUMNS:
             axes.text(x - 0.01, len(GUIDE) - 0.45, head, fontsize=10, fontweight="bold")
-        for row, (want, run, regime, quote, effort, _) in enumerate(reversed(GUIDE)):
+        for row, (want, run, regime, quote, effort) in enumerate(reversed(GUIDE)):
             last = None
             for column, text in enumerate((want, f"{run} ({regime})", quote, effort)):
                 last = box(axes, column, row, text, last)

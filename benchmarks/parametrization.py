@@ -26,7 +26,7 @@ from mnist_scaling import config
 from mnist_scaling.config import DataConfig, OptimConfig, RunConfig
 from mnist_scaling.reporting.figure_files import save
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.training.data import splits

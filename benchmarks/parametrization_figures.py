@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 
 NAMES = {"standard": "standard", "mup": "µP"}
 """As people write them."""

@@ -130,10 +130,10 @@ def measure(scene: Scene, studies: int, seed: int = 0) -> list[dict[str, Any]]:
     new: dict[int, list[tuple[float, float]]] = {}
     for number in range(studies):
         rng = np.random.default_rng((seed, number))
-        laws = setting_laws(study(scene, rng), KEYS, against=(("N", "D"),))
-        for column, known in enumerate(laws):
-            for law in known.laws:
-                n, d = (law.coefficients[size] for size in "ND")
+        laws = setting_laws(study(scene, rng), KEYS)
+        for column, known in enumerate(laws.values()):
+            for law in (law for law in known.laws if law.against == ("N", "D")):
+                n, d = (law.exponents[size] for size in "ND")
                 held = n.holds(TRUTH[column, 0]), d.holds(TRUTH[column, 1])
                 seen.setdefault(column, []).append((*held, n.high - n.low, d.high - d.low))
             new.setdefault(column, []).extend(_new_cells(scene, laws, column, rng))
@@ -147,7 +147,9 @@ def measure(scene: Scene, studies: int, seed: int = 0) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _new_cells(scene: Scene, laws: list[KeyLaws], column: int, rng: np.random.Generator) -> list[tuple[float, float]]:
+def _new_cells(
+    scene: Scene, laws: dict[str, KeyLaws], column: int, rng: np.random.Generator
+) -> list[tuple[float, float]]:
     """Share of new cells whose best value a prediction holds, and its width over that of the range, if there is one."""
     n, d = 1e3 * 2.0 ** scene.shape[0], 1.5e3 * 2.0 ** scene.shape[1]
     found = prior(laws, N=n, D=d).get(KEYS[column].name)

@@ -7,7 +7,6 @@ import json
 import shlex
 import subprocess
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -23,10 +22,8 @@ from mnist_scaling.config import JSON, TEXT, build
 from mnist_scaling.config.ask_schema import FULL, NAME, AskConfig, Question, store
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.parts import Sentence, TextTable
-from mnist_scaling.reporting.text import duration, plural
+from mnist_scaling.reporting.text import Sentence, TextTable, duration, plural
 from mnist_scaling.study import layout
-from mnist_scaling.study.console import make_console
 from mnist_scaling.study.files import write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -35,9 +32,6 @@ if TYPE_CHECKING:
 
 
 store(Path(cli.conf_dir()))
-
-_BESIDE = 40
-"""Columns of a terminal that a question's name and state take in the list."""
 
 
 @hydra.main(config_path=None, config_name=NAME)
@@ -127,14 +121,8 @@ def read_answer(name: str, scale: str = FULL, folder: Path | None = None) -> Ans
 def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = None) -> None:
     """Run every study that is not finished, each as `train -m` does and after those that it needs; shared ones once.
 
-    The sweeps print to `out`, or to this program's stdout.
-
-    Raises
-    ------
-    InputError
-        When a study of that name has another identity; before anything is run.
-    SystemExit
-        With the status of a sweep that did not end well.
+    The sweeps print to `out`, or to this program's stdout. InputError when a study of that name has another identity,
+    before anything is run; SystemExit with the status of a sweep that did not end well.
     """
     every = {study_name(k, scale): sweep(k, q.studies[k], scale) for q in parts.values() for k in order_of(q)}
     for name, folder in {name: layout.found_folder(name) for name in every}.items():
@@ -166,16 +154,12 @@ def is_finished(name: str, found: Preview) -> bool:
 
 
 def foresee(overrides: tuple[str, ...]) -> Preview:
-    """What `train -m` would do with these overrides."""
+    """What `train -m` would do with these overrides; the task is all that is taken of its main function."""
     from mnist_scaling.image_task import TASK
     from mnist_scaling.tuning.sweep.forecast import preview
     from mnist_scaling.tuning.task import tunes
 
-    return preview(overrides, cli.conf_dir(), tunes(TASK)(_never))
-
-
-def _never(cfg: DictConfig) -> None:
-    """What a preview takes the task from; it is never called."""
+    return preview(overrides, cli.conf_dir(), tunes(TASK)(lambda cfg: None))
 
 
 def listed(conf: Path, scale: str) -> list[dict[str, str]]:
@@ -193,16 +177,8 @@ def listed(conf: Path, scale: str) -> list[dict[str, str]]:
 
 
 def show_list(questions: Sequence[Mapping[str, str]], scale: str) -> None:
-    """Print every question, a line each."""
-    room = max(make_console().width - _BESIDE, 20)  # a line each, also on a narrow terminal
-    rows = [
-        [
-            Markup("<b>{}</b>").format(one["question"]),
-            textwrap.shorten(one["asks"], room, placeholder=" …"),
-            one["state"],
-        ]
-        for one in questions
-    ]
+    """Print every question."""
+    rows = [[Markup("<b>{}</b>").format(one["question"]), one["asks"], one["state"]] for one in questions]
     head = ["question", "asks", f"at scale={scale}"]
     command = f"Answer one with: python -m mnist_scaling.ask question=NAME scale={scale}"
     terminal.show([TextTable(head, rows), Sentence(command, apart=True)])

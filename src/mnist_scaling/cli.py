@@ -57,8 +57,10 @@ def run(main: Callable[[], object], config_name: str) -> None:
     _wants_traceback.append(given not in (None, "", "0"))
     # With this variable set, Hydra re-raises what it catches, so one place decides what is printed.
     os.environ[_DEBUG] = "1"
+    streams = sys.stdout, sys.stderr
     try:
-        with _lasting_output(), user_errors(config_name):
+        sys.stdout, sys.stderr = map(_lasting, streams)
+        with user_errors(config_name):
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(config_name))
             else:
@@ -69,6 +71,9 @@ def run(main: Callable[[], object], config_name: str) -> None:
         print(f"\nInterrupted. {_RESUMES if resumes else _ANEW}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+        sys.stdout, sys.stderr = streams
         os.environ[_DEBUG] = given or "0"
         _wants_traceback.pop()
 
@@ -97,38 +102,6 @@ def _help(config_name: str) -> str:
     return "\n".join([text, "", "Groups:", "", *shown, "", "With -m, hydra.sweeper.KEY=…:", "", sweep.rstrip()])
 
 
-@contextlib.contextmanager
-def _lasting_output() -> Iterator[None]:
-    """Let nothing that can't be printed cost a result: letters that a stream lacks are replaced, readers may leave."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(_lasting, before)
-    try:
-        yield
-    finally:
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.flush()
-        sys.stdout, sys.stderr = before
-
-
-def _lasting(stream: TextIO) -> TextIO:
-    """A stream that goes on as `_lasting_output` has it, or the same one where it is none of a file."""
-    if not isinstance(stream, io.TextIOWrapper):
-        return stream
-    stream.reconfigure(errors="replace")
-    raw = getattr(stream.buffer, "raw", stream.buffer)
-    if not isinstance(raw, io.FileIO):
-        return stream
-    stream.flush()
-    lasting = _LastingFile(raw.fileno(), "w", closefd=False)
-    return io.TextIOWrapper(
-        lasting if stream.buffer is raw else io.BufferedWriter(lasting),  # type: ignore[arg-type]
-        stream.encoding,
-        "replace",
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
-    )
-
-
 class _LastingFile(io.FileIO):
     """A pipe or terminal; once its reader has gone, what is written goes nowhere."""
 
@@ -142,6 +115,20 @@ class _LastingFile(io.FileIO):
             os.dup2(nowhere, self.fileno())  # so that programs started from now on have it too
             os.close(nowhere)
             return len(data)
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    """A stream that costs no result: letters that it lacks are replaced, and its reader may leave."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="replace")
+    if not isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO):
+        return stream
+    stream.flush()
+    file: Any = _LastingFile(stream.fileno(), "w", closefd=False)
+    unbuffered = stream.write_through
+    buffer = file if unbuffered else io.BufferedWriter(file)
+    return io.TextIOWrapper(buffer, stream.encoding, "replace", None, stream.line_buffering, unbuffered)
 
 
 def environment() -> dict[str, str]:

@@ -20,10 +20,10 @@ from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.fitting.comparing import compare
 from mnist_scaling.planning.settle import USUALLY_TUNED, settling
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.documents.comparison_json import Pair, comparison_record, of_pairs
+from mnist_scaling.reporting.documents.comparison_json import Pair, comparison_record
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.pages import comparison_page
-from mnist_scaling.reporting.words.conclusion import comparison_summary, concluded
+from mnist_scaling.reporting.words.conclusion import comparison_summary, sentence, what
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE
 
@@ -37,16 +37,17 @@ def main(cfg: DictConfig) -> None:
 
 def compared(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     """Every pair of arms as comparison.json has it; nothing is written."""
-    pairs, folder = pairs_of(config), config.folder
-    twin = twin_of(config, [member for pair in pairs for member in pair])
+    members, folder = pairs_of(config), config.folder
+    twin = twin_of(config, [member for pair in members for member in pair])
     records = []
-    for a, b in pairs:
+    for a, b in members:
         measured = compare(a.arm, b.arm, config.options(), twin)
         record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
         known = settling(measured, *_effort(a, b), np.random.default_rng(config.seed))
-        records.append(concluded(replace(record, settling=known)))
+        records.append(replace(record, settling=known, what=what(record), sentence=sentence(record)))
     command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
-    return replace(of_pairs(records), config=asdict(config), command=command)
+    pairs = records if len(records) > 1 else ()  # the first is also the file's own
+    return replace(records[0], pairs=pairs, config=asdict(config), command=command)
 
 
 def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shlex
@@ -26,36 +25,24 @@ from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.outlook import Foreseen, leave_future_out
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
-from mnist_scaling.reporting.documents.fits_json import Fits, LeftOut
+from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.tuning_records import (
     SettingsRecord,
-    TuningRecord,
     settings_laws_record,
     tuning_change_record,
 )
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
-from mnist_scaling.settings.setting_laws import setting_laws
-from mnist_scaling.settings.tuning_change import tuning_change
 from mnist_scaling.study import missing
 from mnist_scaling.study.columns import NO, YES
-from mnist_scaling.study.files import DamagedFileError, read_json, write_atomically
+from mnist_scaling.study.files import DamagedFileError, checksum, read_json, write_atomically
 from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import FITS
 from mnist_scaling.study.tables.fitted_rows import ArmRows
 
 LARGER = 4.0
 """Best settings are predicted for a model that is so many times the largest, where no other is asked for."""
-
-
-def _tuning_change(source: Source, arm: ArmRows, level: float) -> TuningRecord:
-    """What tuning changed in one arm of a study."""
-    cells, setting, why = tuned_cells(source, arm)
-    if cells is None:
-        return TuningRecord(why, setting)
-    found = None if why else tuning_change(cells, level)
-    return tuning_change_record(cells, arm.frame.index.to_numpy(), found, setting, why)
 
 
 def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> SettingsRecord:
@@ -67,8 +54,7 @@ def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> SettingsR
     n, d = config.predict.N, config.predict.D
     largest = {size: float(np.nanmax([cell.sizes[size] for cell in tried])) for size in ("N", "D")}
     at = {"N": LARGER * largest["N"] if n is None else n, "D": largest["D"] if d is None else d}
-    level = config.bootstrap.level
-    return settings_laws_record(setting_laws(tried, keys, level), level, arm.frame.index.tolist(), at)
+    return settings_laws_record(tried, keys, config.bootstrap.level, arm.frame.index.tolist(), at)
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")
@@ -85,13 +71,14 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         config = replace(config, optuna=None, table=str(table), best=config.best or "value")
     source = read(config)
     if config.name:
+        missing.note_kept(source.folder)
         missing.warn(source.folder)
     path = (Path(config.out) if config.out else source.folder) / FITS
     records = _arms(source, config)
     found = of_arms(records) if source.rows.by else records[0]
     data = replace(
         found.data,
-        sha256=hashlib.sha256(source.path.read_bytes()).hexdigest(),
+        sha256=checksum(source.path.read_bytes()),
         table=os.path.relpath(source.path, path.parent),
         unfinished=source.unfinished,
     )
@@ -124,10 +111,7 @@ def _keep_another_tables(path: Path, table: Path) -> None:
 def _arms(source: Source, config: FitConfig) -> list[Fits]:
     """The record of each arm; an arm that can't be fitted says why, unless none can.
 
-    Raises
-    ------
-    InputError
-        When no arm can be fitted.
+    InputError when no arm can be fitted.
     """
     records, errors = [], []
     for arm in source.rows.arms:
@@ -164,18 +148,20 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags
     ] + mixed(source, arm)
-    of_study = source.study is not None
+    of_study, level = source.study is not None, config.bootstrap.level
     data = replace(
         found.data,
         notes=[*found.data.notes, *notes],
-        left_out=[LeftOut(**row) for row in left_out],
+        left_out=left_out,
         certified=_certified(arm) if of_study else None,
     )
     found = replace(
         found,
         data=data,
         flags=flags,
-        tuning_change=_tuning_change(source, arm, config.bootstrap.level) if of_study else None,
+        tuning_change=tuning_change_record(*tuned_cells(source, arm), arm.frame.index.to_numpy(), level)
+        if of_study
+        else None,
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
         leave_future_out=_foreseen(result, config.leave_future_out, of_study),
     )

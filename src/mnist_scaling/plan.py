@@ -27,10 +27,8 @@ from mnist_scaling.planning.next_runs import NextRuns, grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.parts import Part, Sentence
-from mnist_scaling.reporting.text import duration, plural
+from mnist_scaling.reporting.text import Part, Sentence, duration, plural
 from mnist_scaling.reporting.words import plan_words
-from mnist_scaling.reporting.words.guide import guide_table
 from mnist_scaling.study import layout, missing
 from mnist_scaling.study.layout import found_folder
 
@@ -77,6 +75,7 @@ def asked(config: PlanConfig, typed: Sequence[str] = ()) -> Said:
         unit, budget = "seconds", 60 * config.minutes * cores
     of = studied(config.fit)
     if of.is_study:
+        missing.note_kept(of.folder)
         missing.warn(of.folder)
     if of.identity.get("program") == image_task.TASK.program:  # another program is not asked
         of = replace(of, counts=_counts)
@@ -106,7 +105,6 @@ def _new_study(config: PlanConfig, name: str, minutes: float, cores: int) -> Sai
             f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."
         ),
         Sentence(f"Written: {new.path}"),
-        guide_table(),
         plan_words.next_command(new.command),
     ]
     return Said({"proposal": new}, parts)

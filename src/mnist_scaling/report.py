@@ -85,6 +85,7 @@ def write(config: ReportConfig) -> None:
     folder = config.folder
     arms = loading.load_arms(folder)
     if config.name:
+        missing.note_kept(folder)
         missing.warn(folder)
     for old in folder.glob(layout.arm_page("*")):
         if report_page.KICKER in old.read_text(encoding="utf-8", errors="replace"):  # of arms that there may be no more

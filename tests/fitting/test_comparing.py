@@ -24,7 +24,7 @@ from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.comparison_json import comparison_record
-from mnist_scaling.reporting.words.conclusion import concluded, sentence, target_sentence, what
+from mnist_scaling.reporting.words.conclusion import sentence, target_sentence, what
 
 QUICK = ComparisonOptions(draws=300, exponents=False)
 PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}
@@ -126,16 +126,16 @@ def test_verdicts() -> None:
 
 
 def test_the_sentence_says_that_only_the_offset_differs() -> None:
-    record = concluded(comparison_record(compare(*arms({"A": 32.0}, 0.01), QUICK), [{}, {}]))
+    record = comparison_record(compare(*arms({"A": 32.0}, 0.01), QUICK), [{}, {}])
     assert record.verdict == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
     more, least, most = (f"{100 * np.expm1(-getattr(record.offset, end)):.1f} %" for end in ("value", "high", "low"))
     told = f"Only the offset differs: the loss of a is {more} [{least}, {most}] higher than that of b."
-    assert told in record.sentence
+    assert told in sentence(record)
     other = sentence(replace(record, offset=Interval(0.1, 0.05, 0.2)))
     assert "the loss of b is 10.5 % [5.1 %, 22.1 %] higher than that of a." in other
-    wide = concluded(comparison_record(compare(*arms({}, 0.3, 0.0), QUICK), [{}, {}]))
+    wide = comparison_record(compare(*arms({}, 0.3, 0.0), QUICK), [{}, {}])
     assert wide.verdict["alpha"] == "not settled"
-    assert "not settled" in wide.sentence
+    assert "not settled" in sentence(wide)
 
 
 def test_which_of_two_equal_arms_is_better_is_open() -> None:

@@ -17,7 +17,7 @@ from mnist_scaling.fitting.comparing.surface import fit_surfaces
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.luck import SIZES, Field, Numbers, luck
-from mnist_scaling.reporting.documents.comparison_json import NoiseRecord, comparison_record
+from mnist_scaling.reporting.documents.comparison_json import comparison_record
 from mnist_scaling.reporting.words.conclusion import luck_sentence
 
 PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}
@@ -172,7 +172,7 @@ def test_nothing_tuned_is_no_luck_and_is_said() -> None:
     assert "a twin study (twin=…) would show more" in luck_sentence(tuned)
     assert "may have left to luck: the cells allow about" in luck_sentence(tuned)
     assert f"assumed to be correlated by {tuned.tuning_luck.correlation:.2f} between" in luck_sentence(tuned)
-    unknown = replace(tuned, tuning_luck=replace(tuned.tuning_luck, sd=np.nan), noise=NoiseRecord(freedom=0.0))
+    unknown = replace(tuned, tuning_luck=replace(tuned.tuning_luck, sd=np.nan), noise={"freedom": 0.0})
     assert luck_sentence(unknown).startswith("Too few cells were compared")
     named = replace(tuned, tuning_luck=replace(tuned.tuning_luck, twin="again"))
     assert "as again, an arm tuned again, and the cells" in luck_sentence(named)

@@ -14,7 +14,7 @@ from mnist_scaling.fitting.frontier.isoflop import isoflop
 from mnist_scaling.reporting.documents.fit_record import fit_record
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.json_form import plain, read
-from mnist_scaling.reporting.parts import Sentence
+from mnist_scaling.reporting.text import Sentence
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 
 from .tables import numbers, public

@@ -19,7 +19,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, growth
 from mnist_scaling.planning.checks import LONGER, PASS, REPEATS, TRIALS, WARNING, Card
 from mnist_scaling.planning.studied import Studied, studied
-from mnist_scaling.reporting.parts import Sentence, TextTable
+from mnist_scaling.reporting.text import Sentence, TextTable
 from mnist_scaling.reporting.words.plan_words import resolved_parts
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import INDEPENDENT

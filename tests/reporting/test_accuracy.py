@@ -11,7 +11,7 @@ import pytest
 
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures.other_axes import accuracy
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 from tests.reporting.builder import Builder, load
 
 

@@ -14,21 +14,20 @@ from mnist_scaling.reporting.documents.json_form import plain, read
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, settings_laws_record
 from mnist_scaling.reporting.figures.best_settings import BestSettings, best_settings, draw_best_settings
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.settings.setting_laws import CellTrials, KeyLaws, prior, setting_laws
+from mnist_scaling.reporting.text import Missing
+from mnist_scaling.settings.setting_laws import CellTrials, KeyLaws, best_values, prior, setting_laws
 from tests.fitting.test_setting_laws import KEYS, cells
 from tests.reporting.builder import load
 
 AT = {"N": 4e4, "D": 16e3}
 
 
-def fitted(grid: Path, tried: Sequence[CellTrials]) -> tuple[Study, list[KeyLaws]]:
+def fitted(grid: Path, tried: Sequence[CellTrials]) -> tuple[Study, dict[str, KeyLaws]]:
     """A study whose first nine cells are these, and the laws of their best settings."""
     study = load(grid)
     table = study.cells.iloc[:9].assign(N=[c.sizes["N"] for c in tried], D=[c.sizes["D"] for c in tried])
-    laws = setting_laws(tried, KEYS)
-    written = json.dumps(plain(settings_laws_record(laws, 0.95, table.index.tolist(), AT)))
-    return replace(told(study, read(SettingsRecord, json.loads(written))), cells=table), laws
+    written = json.dumps(plain(settings_laws_record(tried, KEYS, 0.95, table.index.tolist(), AT)))
+    return replace(told(study, read(SettingsRecord, json.loads(written))), cells=table), setting_laws(tried, KEYS)
 
 
 def told(study: Study, record: SettingsRecord | None) -> Study:
@@ -42,18 +41,19 @@ def test_every_key_stands_against_both_sizes_with_its_law(grid: Path) -> None:
     found = best_settings(study)
     assert isinstance(found, BestSettings)
     assert [[p.variable for p in row] for row in found.rows] == [["N", "D", "loss"]] * 2
-    for row, one in zip(found.rows, laws, strict=True):
+    for row, key, column in zip(found.rows, KEYS, (0, 1), strict=True):
+        one = laws[key.name]
         for panel in row[:2]:
-            np.testing.assert_array_equal(panel.points["value"], one.best)
+            np.testing.assert_array_equal(panel.points["value"], best_values(tried, column, key.log)[0])
             np.testing.assert_array_equal(panel.points["x"], [c.sizes[panel.variable] for c in tried])
             assert panel.other is not None
             assert set(panel.lines["level"]) == {c.sizes[panel.other] for c in tried}
             for _, at in panel.lines.iloc[::37].iterrows():
-                here = prior([one], **{panel.variable: at["x"], panel.other: at["level"]})[one.key.name]
+                here = prior(laws, **{panel.variable: at["x"], panel.other: at["level"]})[key.name]
                 assert (at["value"], at["low"], at["high"]) == pytest.approx((here.value, here.low, here.high))
             assert panel.lines["x"].max() == pytest.approx(panel.target["x"].item())
-            assert panel.target["value"].item() == prior([one], **AT)[one.key.name].value
-        assert row[0].ends == (one.low, one.high)
+            assert panel.target["value"].item() == prior(laws, **AT)[key.name].value
+        assert row[0].ends == (one.range.low, one.range.high)
         assert row[2].points["x"].tolist() == study.cells.loc[row[2].points.index, "loss"].tolist()
     assert found.rows[0][0].ends == pytest.approx((1e-4, 0.1))
 
@@ -86,7 +86,7 @@ def test_cells_at_an_end_of_their_range_are_arrows(grid: Path) -> None:
     study, laws = fitted(grid, cut)
     found = best_settings(study)
     assert isinstance(found, BestSettings)
-    beyond = int((laws[0].side == 1).sum())
+    beyond = laws["lr"].edges["high"]
     assert beyond == 1
     assert (found.rows[0][0].points["side"] == 1).sum() == beyond
     axes = draw_best_settings(found).axes[0]

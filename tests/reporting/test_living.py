@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mnist_scaling.asking.drawn import ARM, answer_figure, draw_answer
+from mnist_scaling.config.ask_schema import FigureSpec
 from mnist_scaling.reporting import figure_files, marks
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.figures import show, style
-from mnist_scaling.reporting.figures.answer import ARM, answer_figure, draw_answer
 from mnist_scaling.reporting.pages import HERE, answer_page, comparison_page
-from mnist_scaling.reporting.parts import TextTable
+from mnist_scaling.reporting.text import TextTable
 from mnist_scaling.reporting.words.checklist import checklist
 from tests.reporting.builder import load
 
@@ -187,7 +188,7 @@ def test_points_of_a_comparison_are_rows_of_its_table_pair_by_pair() -> None:
 def test_points_of_an_answer_are_rows_of_its_table() -> None:
     arms = pd.DataFrame({"n_params": [1e3, 2e3] * 2, "loss": [0.4, 0.3, 0.5, 0.45], ARM: ["one"] * 2 + ["two"] * 2})
     with style.theme():
-        figure = draw_answer(answer_figure(arms, {"x": "n_params", "y": "loss", "colour": ARM}, {}))
+        figure = draw_answer(answer_figure(arms, FigureSpec(x="n_params", y="loss", colour=ARM), {}))
     cells = TextTable([ARM, "loss"], arms[[ARM, "loss"]].to_numpy().tolist(), ids=[f"part-{i}" for i in arms.index])
     record: dict[str, Any] = {
         "name": "part",

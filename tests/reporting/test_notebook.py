@@ -12,7 +12,7 @@ import pytest
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import notebook
-from mnist_scaling.reporting.parts import STRONG, Sentence, TextTable
+from mnist_scaling.reporting.text import STRONG, Sentence, TextTable
 from mnist_scaling.study.result import TrainResult
 
 

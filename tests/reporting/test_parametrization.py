@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 
 pytestmark = pytest.mark.slow
 

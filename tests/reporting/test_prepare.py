@@ -14,7 +14,7 @@ from mnist_scaling import fit
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig, PredictConfig
 from mnist_scaling.reporting.figures import change, compute, losses, tuning
 from mnist_scaling.reporting.figures.style import View
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 from tests.reporting.builder import load, refit, replace_cells
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mnist_scaling.reporting.documents.tuning_records import settings_laws_record
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.settings.setting_laws import setting_laws
@@ -22,7 +22,7 @@ def test_the_page_has_every_law_and_every_refusal(grid: Path) -> None:
     table = cells()
     failed = [replace(c, losses=c.losses * float("nan")) for c in table]
     for source, laws in ((table, 6), (failed, 0)):
-        shown = settings_table(settings_laws_record(setting_laws(source, KEYS), 0.95))
+        shown = settings_table(SettingsRecord(keys=setting_laws(source, KEYS)))
         assert shown is not None
         texts = [str(row[1]) for row in shown.rows]
         assert sum("[" in text for text in texts) == laws

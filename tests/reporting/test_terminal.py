@@ -12,8 +12,7 @@ from rich.console import Console
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.parts import WARNING, Part, Sentence, TextTable
-from mnist_scaling.reporting.text import power_of_ten
+from mnist_scaling.reporting.text import WARNING, Part, Sentence, TextTable, power_of_ten
 
 ARM = "optimizer=adam-with-a-long-name, family=transformer, schedule=cosine"
 TABLE = TextTable(

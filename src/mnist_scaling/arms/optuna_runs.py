@@ -17,10 +17,7 @@ FILE = "optuna_runs.csv"
 def write_runs(place: str, folder: Path) -> Path:
     """Write the finished trials of every study in a storage: URL of a database, or the path of a journal file.
 
-    Raises
-    ------
-    InputError
-        When the storage can't be read, or no trial in it is finished.
+    InputError when the storage can't be read, or no trial in it is finished.
     """
     import optuna
     from optuna.storages import JournalStorage

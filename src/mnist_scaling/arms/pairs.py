@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.diagnostics.of_cells import input_suspect, unit_suspect
 from mnist_scaling.study import identity, missing
 from mnist_scaling.study.columns import SEED
+from mnist_scaling.study.files import checksum
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
 from mnist_scaling.study.tables.fitted_rows import ArmRows as Rows
 from mnist_scaling.study.tables.fitted_rows import arm_name
@@ -42,21 +42,18 @@ class Member:
         place = {"table": os.path.relpath(path, folder)}
         if self.source.study is not None:
             place = {"study": path.parent.name, **place}
-        return place | {"axes": dict(self.axes), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        return place | {"axes": dict(self.axes), "sha256": checksum(path.read_bytes())}
 
 
 def pairs_of(config: CompareConfig) -> list[tuple[Member, Member]]:
     """The arms to compare, two at a time, in the order that they were named.
 
-    Raises
-    ------
-    InputError
-        When there are fewer than two arms, or a study that should be one arm has several.
+    InputError when there are fewer than two arms, or a study that should be one arm has several.
     """
     sources = [read(source) for source in config.sources()]
     for source in sources:
         if source.study is not None:
-            missing.warn(source.folder, note=False)  # nothing is written beside it
+            missing.warn(source.folder)
     if config.by:
         return _inside(config, sources[0])
     members = [_whole(source, name) for source, name in zip(sources, _names(sources), strict=True)]
@@ -119,10 +116,7 @@ def _data(source: Source, rows: Rows) -> tuple[str, ...]:
 def twin_of(config: CompareConfig, members: Sequence[Member]) -> tuple[Arm, Arm] | None:
     """The arm that was tuned again, and its twin; None where no twin is named.
 
-    Raises
-    ------
-    InputError
-        When the twin's settings are those of none of the arms, or its seed is that of the arm.
+    InputError when the twin's settings are those of none of the arms, or its seed is that of the arm.
     """
     wanted = config.twin_source()
     if wanted is None:
@@ -157,10 +151,7 @@ def _unlike(member: Member, twin: Member) -> list[str]:
 def flags_of(a: Member, b: Member, config: CompareConfig) -> list[Flag]:
     """That an arm's study is unfinished, and that the arms were trained on different data.
 
-    Raises
-    ------
-    InputError
-        When nobody asked for different data.
+    InputError when nobody asked for different data.
     """
     unfinished = {str(m.source.path): m for m in (a, b) if m.source.unfinished}
     flags = [Flag(ARM_UNFINISHED, f"{m.source.folder.name}: {m.source.unfinished}") for m in unfinished.values()]

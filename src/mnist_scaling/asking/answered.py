@@ -12,7 +12,6 @@ from mnist_scaling.asking.measures import Found
 from mnist_scaling.asking.question import SLOT
 from mnist_scaling.asking.study_arms import (
     StudyArm,
-    checksum,
     flagged_rows,
     read_arms,
     rows_in_no_arm,
@@ -23,6 +22,7 @@ from mnist_scaling.config.ask_schema import Question
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate
+from mnist_scaling.study.files import checksum
 from mnist_scaling.study.tables.csv_table import read_study_table
 
 SCHEMA = 1
@@ -53,10 +53,7 @@ class Answer:
 def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]) -> Answer:
     """Measure a question's arms and fill its sentence; `tables` are the cells.csv of its studies.
 
-    Raises
-    ------
-    InputError
-        When a table, an arm, a measure or a slot of the sentence is at fault.
+    InputError when a table, an arm, a measure or a slot of the sentence is at fault.
     """
     arms = read_arms(question, tables)
     found = Found(notes=(*rows_in_no_arm(question, tables), *flagged_rows(tables)))
@@ -73,18 +70,12 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
         fill(question.sentence, found),
         sum(len(frame) for frame in frames),
         seconds / 60,
-        {key: checksum(path) for key, path in tables.items()},
+        {key: checksum(path.read_bytes()) for key, path in tables.items()},
     )
 
 
 def fill(sentence: str, found: Found) -> str:
-    """A sentence with its slots filled.
-
-    Raises
-    ------
-    InputError
-        When a slot is none that the measures fill, with the nearest one.
-    """
+    """A sentence with its slots filled; InputError when a slot is none that the measures fill, with the nearest one."""
     shown = {k: estimate(n.interval) if n.interval.known else UNKNOWN for k, n in found.numbers.items()}
     shown |= found.words
     try:

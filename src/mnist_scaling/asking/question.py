@@ -27,10 +27,7 @@ def question_names(conf: Path) -> list[str]:
 def find_question(name: str, conf: Path) -> tuple[str, Question]:
     """A question by its name, such as dropout, or by the path of one's own file, mine.yaml; its name and itself.
 
-    Raises
-    ------
-    InputError
-        When there is no such question, with the nearest name; or when its file is at fault.
+    InputError when there is no such question, with the nearest name; or when its file is at fault.
     """
     if name.endswith(".yaml"):
         path = Path(name)
@@ -53,10 +50,7 @@ SLOT = re.compile(r"\{(\w*)\}")
 def read(path: Path) -> Question:
     """A question from its file.
 
-    Raises
-    ------
-    InputError
-        When the file is no YAML, has an unknown key or a value of another type, or breaks a rule of a question.
+    InputError when the file is no YAML, has an unknown key or a value of another type, or breaks a rule of a question.
     """
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
@@ -85,8 +79,9 @@ def _check(path: Path, question: Question) -> None:
     named = {f"`studies.{name}.needs`": study.needs for name, study in question.studies.items()}
     named |= {f"`arms.{name}.study`": (arm.study,) for name, arm in question.arms.items()}
     for where, names in named.items():
-        for name in names:
-            _one_of_its_studies(f"{where} must be one of the question's studies, but {path} says", name, question)
+        for name in set(names) - set(question.studies):
+            rule = f"{where} must be one of the question's studies, but {path} says {name!r}"
+            raise InputError(f"{rule}: {nearest(name, question.studies)}")
     if question.twin is not None and question.twin not in arms_of(question):
         fix = nearest(question.twin, arms_of(question))
         raise InputError(f"`twin` must be one of the question's arms, but {path} says {question.twin!r}: {fix}")
@@ -99,11 +94,6 @@ def _check(path: Path, question: Question) -> None:
         raise InputError(
             f"A study must be able to run after those that it needs, but in {path} {circle}: drop one of these `needs`."
         ) from None
-
-
-def _one_of_its_studies(rule: str, name: str, question: Question) -> None:
-    if name not in question.studies:
-        raise InputError(f"{rule} {name!r}: {nearest(name, question.studies)}")
 
 
 def arms_of(question: Question) -> Mapping[str, ArmSpec]:

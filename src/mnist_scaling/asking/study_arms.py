@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from mnist_scaling.config.ask_schema import FULL, ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import FITTED
-from mnist_scaling.study.files import read_json
+from mnist_scaling.study.files import checksum, read_json
 from mnist_scaling.study.flags import INFO, kind
 from mnist_scaling.study.tables.cell_runs import runs_of
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -61,10 +60,7 @@ def sweep(key: str, spec: StudySpec, scale: str) -> list[str]:
 def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, StudyArm]:
     """The rows of every arm; `tables` are the cells.csv of the question's studies.
 
-    Raises
-    ------
-    InputError
-        When a table lacks the loss's column, or an arm has no rows.
+    InputError when a table lacks the loss's column, or an arm has no rows.
     """
     found = {}
     for name, spec in arms_of(question).items():
@@ -147,14 +143,9 @@ def with_measured_twin(
     return whole if twin.is_file() or (run and not layout.is_kept(arm.parent)) else question
 
 
-def checksum(path: Path) -> str:
-    """SHA-256 of a table: an answer remembers which tables it was made of."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def is_answered(name: str, scale: str) -> bool:
     """Whether there is an answer made of the tables as they are now."""
     found: Any = read_json(layout.answer_folder(name) / f"{scale}.json") or {}
     tables = {s["study"]: s["sha256"] for part in found.get("parts", [found]) for s in part.get("studies", {}).values()}
-    paths = {layout.found_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
-    return bool(paths) and all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
+    paths = {layout.found_folder(study) / layout.CELLS: known for study, known in tables.items()}
+    return bool(paths) and all(path.is_file() and checksum(path.read_bytes()) == known for path, known in paths.items())

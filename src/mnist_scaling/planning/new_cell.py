@@ -251,7 +251,7 @@ def _settings(of: Studied, cell: NewCell) -> tuple[dict[str, Interval | str], tu
     if not tuned:
         return {}, ()
     tried, keys, why = cell_trials(of.source, of.arm)
-    laws = [] if why else setting_laws(tried, keys, of.model.level)
+    laws = {} if why else setting_laws(tried, keys, of.model.level)
     sizes = {k: v for k, v in cell.at.items() if k in ("N", "D")}
     by_law = prior(laws, of.model.level, **sizes)
     columns = [str(of.source.rows.names[k]) for k in sizes if of.source.rows.names.get(k)]

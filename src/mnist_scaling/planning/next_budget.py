@@ -19,7 +19,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.slices import best_of_each_budget
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.fitting.uncertainty.least_squares import exponents
+from mnist_scaling.fitting.uncertainty.least_squares import exponents, plane
 from mnist_scaling.planning.studied import Studied
 
 FEWEST = 4
@@ -70,15 +70,17 @@ def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
     return NextBudget(winners, first, float(np.exp(at)), slope, losses[first].exp(), settings)
 
 
+def line_at(x: Array, y: Array, at: Array, level: float) -> tuple[Array, Array]:
+    """A new y at places, by the line through (x, y): its value, and half of Student's interval, both of their shape."""
+    middle = x.mean()
+    line, places = plane(y, x - middle), at - middle
+    spread = (line.residual**2).sum() / line.free * (1 + 1 / len(x) + places**2 / ((x - middle) ** 2).sum())
+    return line.at(places), np.asarray(stdtrit(line.free, 0.5 + level / 2) * np.sqrt(spread))
+
+
 def _forecast(x: Array, y: Array, at: float, level: float) -> Interval:
-    """What a new y at a place should be by the line through (x, y), with Student's interval."""
-    design = np.column_stack([np.ones_like(x), x - at])
-    inverse = np.linalg.inv(design.T @ design)
-    found = inverse @ design.T @ y
-    variance = ((y - design @ found) ** 2).sum() / (len(x) - 2)
-    middle = float(found[0])
-    half = float(stdtrit(len(x) - 2, 0.5 + level / 2) * np.sqrt(variance * (1 + inverse[0, 0])))
-    return Interval(middle, middle - half, middle + half)
+    (middle,), (half,) = line_at(x, y, np.array([at]), level)
+    return Interval(float(middle), float(middle - half), float(middle + half))
 
 
 def _setting(x: Array, values: Array, at: float, level: float) -> Interval:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from mnist_scaling.planning.new_cell import Expected, NewCell, matching
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import identity, records
 from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.files import write_atomically
+from mnist_scaling.study.files import checksum, write_atomically
 from mnist_scaling.study.flags import INFO
 from mnist_scaling.study.layout import PREDICTED_CELLS, PREDICTIONS, RESULT, TRIALS, cell_parts
 from mnist_scaling.study.tables.csv_table import read_table
@@ -75,13 +74,13 @@ def read_predictions(folder: Path) -> list[dict[str, str]]:
 def seal(row: Mapping[str, str], before: str) -> str:
     """Hash of a row's registered fields and of the seal before it."""
     fields = {k: v for k, v in sorted(row.items()) if v != "" and k not in (*SCORED, SEAL)}
-    return hashlib.sha256((before + json.dumps(fields)).encode()).hexdigest()[:16]
+    return checksum((before + json.dumps(fields)).encode())[:16]
 
 
 def tables_hash(of: Studied) -> str:
     """Hash of the tables that a prediction rests on."""
     paths = [of.source.path] + ([of.folder / TRIALS] if of.is_study and (of.folder / TRIALS).is_file() else [])
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+    return checksum(b"".join(path.read_bytes() for path in paths))[:16]
 
 
 def register(

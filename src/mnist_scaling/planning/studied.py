@@ -147,7 +147,7 @@ def at_axes(cells: pd.DataFrame, axes: Mapping[str, Any]) -> np.ndarray:
     """Mask of the rows whose axes have these values; of none where an axis is no column."""
     found = np.full(len(cells), axes.keys() <= set(cells.columns))
     for axis, value in axes.items() if found.any() else ():
-        if value is None:
+        if pd.isna(value):
             found &= cells[axis].isna().to_numpy()
         elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
             found &= np.isclose(pd.to_numeric(cells[axis], errors="coerce"), value, rtol=1e-6)

@@ -16,7 +16,7 @@ from mnist_scaling.reporting import figures
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import Plot, style
 from mnist_scaling.reporting.marks import living, mark
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 
 FORMATS = ("png", "svg", "pdf")
 

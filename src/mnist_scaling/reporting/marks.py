@@ -165,20 +165,10 @@ def _digits(value: float) -> str:
 
 
 def living(svg: str, marks: Mapping[str, Mark | Data], cells: Mapping[str, str], name: str, title: str) -> Markup:
-    """An SVG file as an element of a page, with the data of its marks on what it draws of them.
+    """An SVG file as an element of a page, with the data of its marks (`mark`) on what it draws of them.
 
-    Parameters
-    ----------
-    svg : str
-        What matplotlib wrote.
-    marks : mapping
-        Output of `mark`.
-    cells : mapping of str
-        What readers see for a cell.
-    name : str
-        Prefix of the ids that are left, those of markers and clips, so that two figures on one page never share one.
-    title : str
-        Read aloud by a screen reader.
+    `cells` is what readers see for a cell. The name begins the ids that are left, those of markers and clips, so that
+    two figures of one page share none; the title is read aloud by a screen reader.
     """
     root = ElementTree.fromstring(svg)
     elements = [*root.iter()]

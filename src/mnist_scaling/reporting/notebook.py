@@ -21,8 +21,7 @@ from rich.console import Console
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.loading import Study, load_arms
-from mnist_scaling.reporting.parts import STRONG, Part, Sentence, TextTable, cell_text
-from mnist_scaling.reporting.text import number
+from mnist_scaling.reporting.text import STRONG, Part, Sentence, TextTable, cell_text, number
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import MEASURED
 from mnist_scaling.study.result import TrainResult

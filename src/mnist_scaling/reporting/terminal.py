@@ -1,4 +1,4 @@
-"""Tables and sentences on a terminal, in plain letters: it draws `parts` and computes nothing."""
+"""Tables and sentences on a terminal, in plain letters: it draws `text` and computes nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mnist_scaling.errors import printable
-from mnist_scaling.reporting import parts as tone
+from mnist_scaling.reporting import text as tone
 from mnist_scaling.reporting.documents.tuning_records import OK
-from mnist_scaling.reporting.parts import Part, Sentence, TextTable, cell_text
+from mnist_scaling.reporting.text import Part, Sentence, TextTable, cell_text
 from mnist_scaling.study.console import make_console
 
 STYLES = {

@@ -68,76 +68,87 @@ class SettingLaw:
     """One line: the best setting against one or two sizes."""
 
     against: tuple[str, ...]
-    coefficients: Mapping[str, Interval]
+    exponents: Mapping[str, Interval]
     """By size: the exponent of a key on a log scale, else the change per unit of ln size."""
-    centre: Array
-    """Means of the ln sizes, (p,): the constant is the best setting there."""
+    centre: Mapping[str, float]
+    """Means of the ln sizes: the constant is the best setting there."""
     constant: float
     covariance: Array
-    """Of the constant and the coefficients, (1 + p, 1 + p)."""
+    """Of the constant and the exponents, (1 + p, 1 + p)."""
     spread: float
     """Standard deviation of the cells' best settings about the line."""
     n: int
 
 
 @dataclass(frozen=True)
-class KeyLaws:
-    """What is known of the best values of one key."""
+class Ends:
+    """Of a range."""
 
-    key: TunedKey
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class KeyLaws:
+    """What is known of the best values of one key, as fits.json has it."""
+
+    scale: str
+    """log or linear."""
+    range: Ends
+    """That was searched, over all cells, in the key's own units."""
     status: str
     """ok, or why there is no law, as a sentence."""
-    best: Array
-    """Of each cell, in the key's own units, (cells,); NaN where none is known."""
-    side: Array
-    """(cells,): -1 or 1 where it lies at the lower or the upper end of the cell's range, 0 inside; NaN if unknown."""
-    low: float
-    """Ends of the range that was searched, over all cells, in the key's own units."""
-    high: float
-    laws: list[SettingLaw] = field(default_factory=list)
+    cells: int
+    """Those whose best value is known."""
+    edges: Mapping[str, int] = field(default_factory=dict)
+    """Of these, cells whose best value lies at the low or the high end of their range."""
+    laws: Sequence[SettingLaw] = ()
+
+    @property
+    def log(self) -> bool:
+        """Whether the key was searched on a log scale."""
+        return self.scale == "log"
+
+    @property
+    def at_edge(self) -> int:
+        """Cells whose best value lies at an end of their range."""
+        return sum(self.edges.values())
 
 
-def setting_laws(
-    cells: Sequence[CellTrials],
-    keys: Sequence[TunedKey],
-    level: float = LEVEL,
-    against: Sequence[tuple[str, ...]] = AGAINST,
-) -> list[KeyLaws]:
-    """The laws of every key; a key without one says why in its status.
+def setting_laws(cells: Sequence[CellTrials], keys: Sequence[TunedKey], level: float = LEVEL) -> dict[str, KeyLaws]:
+    """The laws of every key, by its name; a key without one says why in its status.
 
-    Parameters
-    ----------
-    cells : sequence of CellTrials
-    keys : sequence of TunedKey
-        In the order of the columns of `CellTrials.settings`.
-    level : float
-        Of each interval, such as 0.95.
-    against : sequence of tuple of str
-        Names in `CellTrials.sizes`.
+    `keys` are in the order of the columns of `CellTrials.settings`; `level` is that of each interval, such as 0.95.
     """
-    return [_of_key(cells, column, key, level, against) for column, key in enumerate(keys)]
+    return {key.name: _of_key(cells, column, key, level) for column, key in enumerate(keys)}
 
 
-def _of_key(
-    cells: Sequence[CellTrials], column: int, key: TunedKey, level: float, against: Sequence[tuple[str, ...]]
-) -> KeyLaws:
-    best, low, high = (
-        np.array([value(cell) for cell in cells])
-        for value in (lambda c: c.best(column), lambda c: c.low[column], lambda c: c.high[column])
-    )
-    v, bottom, top = (np.log(a) if key.log else a for a in (best, low, high))
+def best_values(cells: Sequence[CellTrials], column: int, log: bool) -> tuple[Array, Array]:
+    """Best value of a key in each cell, in its own units, and its side: both (cells,), NaN where it is not known.
+
+    The side is -1 or 1 where the value lies at the lower or the upper end of the cell's range, and 0 inside.
+    """
+    best, low, high = np.array([(c.best(column), c.low[column], c.high[column]) for c in cells]).T
+    v, bottom, top = (np.log(a) if log else a for a in (best, low, high))
     near = EDGE * (top - bottom)
     side = np.where(v <= bottom + near, -1.0, np.where(v >= top - near, 1.0, 0.0))
     side[~np.isfinite(v + bottom)] = np.nan
-    ends = float(np.nanmin(low)), float(np.nanmax(high))
+    return best, side
+
+
+def _of_key(cells: Sequence[CellTrials], column: int, key: TunedKey, level: float) -> KeyLaws:
+    best, side = best_values(cells, column, key.log)
     known = np.isfinite(side)
-    inside = float((side[known] == 0).mean()) if known.any() else 0.0
-    if inside < FEWEST_INSIDE:
+    ends = Ends(float(np.nanmin([c.low[column] for c in cells])), float(np.nanmax([c.high[column] for c in cells])))
+    edges = {"low": int((side == -1).sum()), "high": int((side == 1).sum())}
+    laws: list[SettingLaw] = []
+    if (inside := float((side[known] == 0).mean()) if known.any() else 0.0) < FEWEST_INSIDE:
         why = f"Only {100 * inside:.0f} % of the cells have their best {key.name} inside the range."
-        return KeyLaws(key, why, best, side, *ends)
-    laws = [law for names in against if (law := _law(cells, np.where(known, v, np.nan), names, level)) is not None]
-    why = "ok" if laws else f"{int(known.sum())} cells are too few, or all of one size."
-    return KeyLaws(key, why, best, side, *ends, laws)
+    else:
+        v = np.where(known, np.log(best) if key.log else best, np.nan)
+        laws = [law for names in AGAINST if (law := _law(cells, v, names, level)) is not None]
+        why = "ok" if laws else f"{int(known.sum())} cells are too few, or all of one size."
+    return KeyLaws("log" if key.log else "linear", ends, why, int(known.sum()), edges, laws)
 
 
 def _law(cells: Sequence[CellTrials], v: Array, names: tuple[str, ...], level: float) -> SettingLaw | None:
@@ -155,19 +166,18 @@ def _law(cells: Sequence[CellTrials], v: Array, names: tuple[str, ...], level: f
     covariance = np.asarray(variance * np.linalg.inv(found.design.T @ found.design), float)
     half = float(stdtrit(found.free, 0.5 + level / 2)) * np.sqrt(np.diag(covariance))
     constant, *slopes = map(float, found.coefficients)
-    ends = [Interval(b, float(b - h), float(b + h)) for b, h in zip(slopes, half[1:], strict=True)]
-    return SettingLaw(
-        names, dict(zip(names, ends, strict=True)), centre, constant, covariance, float(np.sqrt(variance)), n
-    )
+    ends = {k: Interval(b, float(b - h), float(b + h)) for k, b, h in zip(names, slopes, half[1:], strict=True)}
+    middle = dict(zip(names, map(float, centre), strict=True))
+    return SettingLaw(names, ends, middle, constant, covariance, float(np.sqrt(variance)), n)
 
 
-def prior(laws: Sequence[KeyLaws], level: float = LEVEL, **sizes: float) -> dict[str, Interval]:
+def prior(laws: Mapping[str, KeyLaws], level: float = LEVEL, **sizes: float) -> dict[str, Interval]:
     """The best value of each key for a new cell: ``prior(laws, N=1e5, D=5e4)["lr"].value``, ``.low`` and ``.high``.
 
     Parameters
     ----------
-    laws : sequence of KeyLaws
-        Of `setting_laws`, or of `tuning_records.known_settings_laws`.
+    laws : mapping of KeyLaws
+        Of `setting_laws`, or ``settings_laws.keys`` of fits.json.
     level : float
     **sizes : float
         N and D of the new cell; for a key without a law against these, steps or loss are used where they are given.
@@ -179,25 +189,25 @@ def prior(laws: Sequence[KeyLaws], level: float = LEVEL, **sizes: float) -> dict
         A key on a linear scale, such as dropout, stays within the range that was searched; a learning rate may not.
     """
     found = {}
-    for one in laws:
+    for name, one in laws.items():
         law = next((law for law in one.laws if set(law.against) <= set(sizes)), None)
         if law is not None:
-            found[one.key.name] = predict(law, one, sizes, level)
+            found[name] = predict(law, one, sizes, level)
     return found
 
 
 def predict(law: SettingLaw, of: KeyLaws, sizes: Mapping[str, float], level: float = LEVEL) -> Interval:
     """The best value of a new cell of these sizes by one of a key's laws, with the interval that it should lie in."""
-    x = np.array([1.0, *(np.log(sizes[name]) - middle for name, middle in zip(law.against, law.centre, strict=True))])
-    slopes = np.array([law.constant, *(law.coefficients[name].value for name in law.against)])
+    x = np.array([1.0, *(np.log(sizes[name]) - law.centre[name] for name in law.against)])
+    slopes = np.array([law.constant, *(law.exponents[name].value for name in law.against)])
     deviation = float(np.sqrt(x @ law.covariance @ x + law.spread**2))
     reach = float(stdtrit(law.n - len(x), 0.5 + level / 2)) * deviation
     ends = [float(x @ slopes) + step * reach for step in (0, -1, 1)]
-    return Interval(*ends).exp() if of.key.log else Interval(*(float(np.clip(end, of.low, of.high)) for end in ends))
+    return Interval(*ends).exp() if of.log else Interval(*np.clip(ends, of.range.low, of.range.high).tolist())
 
 
 def share_of_range(found: Interval, of: KeyLaws) -> float:
     """Width of an interval over that of the range that was searched, in logs for a key on a log scale."""
-    ends = np.array([found.low, found.high, of.low, of.high])
-    low, high, least, most = np.log(ends) if of.key.log else ends
+    ends = np.array([found.low, found.high, of.range.low, of.range.high])
+    low, high, least, most = np.log(ends) if of.log else ends
     return float((high - low) / (most - least))

@@ -117,11 +117,7 @@ class TuningChange:
 def tuning_change(cells: TunedCells, level: float = LEVEL) -> TuningChange:
     """Exponents of every slice and of one plane through all cells, untuned, selected, tuned and their change.
 
-    Parameters
-    ----------
-    cells : TunedCells
-    level : float
-        Of each interval, such as 0.95.
+    `level` is that of each interval, such as 0.95.
     """
     both = np.flatnonzero(cells.both)
     lines = [line for variable, fixed in (("D", "N"), ("N", "D")) for line in _lines(cells, both, variable, fixed)]

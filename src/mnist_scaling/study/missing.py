@@ -62,12 +62,16 @@ def mixed_code(folder: Path) -> str:
     return f"The runs were made by different code: {counts}. Their losses may not compare." if len(codes) > 1 else ""
 
 
-def warn(folder: Path, note: bool = True) -> None:
-    """Print to stderr what is damaged or missing in a study, and as a `note` that it comes with the repository."""
-    if note and layout.is_kept(folder):
-        print(f"Note: {folder.name} is read from {folder}, which comes with the repository.", file=sys.stderr)
+def warn(folder: Path) -> None:
+    """Print to stderr what is damaged or missing in a study."""
     for sentence in complaints(folder):
         print(f"Warning: {printable(sentence)}", file=sys.stderr)
+
+
+def note_kept(folder: Path) -> None:
+    """Print to stderr that a study comes with the repository, where it does: nothing is written beside it."""
+    if layout.is_kept(folder):
+        print(f"Note: {folder.name} is read from {folder}, which comes with the repository.", file=sys.stderr)
 
 
 def lost_runs(folder: Path) -> str:

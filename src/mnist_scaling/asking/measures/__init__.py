@@ -40,10 +40,7 @@ def kinds() -> dict[str, MeasureKind]:
 def keys_of(spec: Mapping[str, Any]) -> tuple[MeasureKind, Any]:
     """The kind that a question's measure names, and its keys, checked.
 
-    Raises
-    ------
-    InputError
-        When the kind or a key is unknown, with the nearest one, or a value is of another type.
+    InputError when the kind or a key is unknown, with the nearest one, or a value is of another type.
     """
     name = str(spec.get("kind", ""))
     if name not in kinds():
@@ -94,26 +91,14 @@ class MeasureKind:
 
 
 def arm(arms: Mapping[str, StudyArm], name: str, key: str) -> StudyArm:
-    """The arm that a key names.
-
-    Raises
-    ------
-    InputError
-        When there is none.
-    """
+    """The arm that a key names; InputError when there is none."""
     if name not in arms:
         raise InputError(f"`{key}` of a measure must be one of the arms {', '.join(arms)}, but got {name!r}: mend it.")
     return arms[name]
 
 
 def columns(arm: StudyArm, *names: str) -> list[np.ndarray]:
-    """Columns of an arm as numbers.
-
-    Raises
-    ------
-    InputError
-        When a column is not there.
-    """
+    """Columns of an arm as numbers; InputError when a column is not there."""
     for name in names:
         if name not in arm.rows:
             raise InputError(
@@ -124,45 +109,19 @@ def columns(arm: StudyArm, *names: str) -> list[np.ndarray]:
 
 
 def table(arm: StudyArm, names: Mapping[str, str] = {}) -> Table:
-    """An arm's rows as laws are fitted to them.
-
-    Parameters
-    ----------
-    arm : StudyArm
-    names : mapping
-        Columns of "N", "D", "C" or "U" that are not the usual ones.
-    """
+    """An arm's rows as laws are fitted to them; `names` are columns of N, D, C or U that are not the usual ones."""
     wanted = {**FITTED, "loss": LOSS, "se": LOSS_SE, **names}
     roles = {role: header if header in arm.rows else None for role, header in wanted.items()}
     values = {str(c): arm.rows[c].astype(object).where(arm.rows[c].notna(), None).tolist() for c in arm.rows}
     return read_columns(values, roles, None, f"the arm {arm.name}")[0]
 
 
-def mean(values: ArrayLike, level: float = LEVEL) -> Interval:
-    """The mean of independent values with Student's interval; without an interval below two values."""
-    found = np.asarray(values, float)
-    found = found[np.isfinite(found)]
-    if not len(found):
-        return Interval()
-    centre = float(found.mean())
-    if len(found) < 2:
-        return Interval(centre)
-    half = float(stdtrit(len(found) - 1, 0.5 + level / 2) * found.std(ddof=1) / np.sqrt(len(found)))
-    return Interval(centre, centre - half, centre + half)
-
-
 def mean_of_dependent(values: ArrayLike, slopes: ArrayLike, level: float = LEVEL) -> Interval:
     """The mean of values that depend on common noise, with Student's interval.
 
     values = m + J e, where e has one unknown variance: that follows from the scatter of the values about their mean,
-    with Satterthwaite's degrees of freedom. Values that move together scatter little, and err together.
-
-    Parameters
-    ----------
-    values : array, shape (n,)
-    slopes : array, shape (n, sources)
-        J: how far each value moves with each source of noise.
-    level : float
+    with Satterthwaite's degrees of freedom. Values that move together scatter little, and err together. `slopes` is J,
+    shape (n, sources): how far each value moves with each source of noise.
     """
     found, j = np.asarray(values, float), np.asarray(slopes, float)
     if not len(found):
@@ -177,8 +136,3 @@ def mean_of_dependent(values: ArrayLike, slopes: ArrayLike, level: float = LEVEL
     variance = float(((found - centre) ** 2).sum()) / trace * float((j.mean(axis=0) ** 2).sum())
     half = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance))
     return Interval(centre, centre - half, centre + half)
-
-
-def exponential(interval: Interval) -> Interval:
-    """exp of a value and of both ends."""
-    return Interval(*(float(np.exp(x)) for x in (interval.value, interval.low, interval.high)))

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns, exponential
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -114,7 +114,7 @@ def _basin(design: Array, y: Array, tolerance: float) -> tuple[Interval, Interva
         return 2 * np.sqrt(np.log1p(tolerance) / curvature) if curvature > 0 else np.inf
 
     basin = Interval(width(b2), width(b2 + half), width(b2 - half))
-    return exponential(_quotient(b1, b2, t**2 * cov)), exponential(basin)
+    return _quotient(b1, b2, t**2 * cov).exp(), basin.exp()
 
 
 def _quotient(b1: float, b2: float, squares: Array) -> Interval:

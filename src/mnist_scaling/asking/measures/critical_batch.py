@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.special import expit, stdtrit
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns, exponential
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -59,7 +59,7 @@ def measure(keys: CriticalBatchKeys, arms: Mapping[str, StudyArm]) -> Found:
         words = {}
         for place, (end, which) in enumerate((("first", "least"), ("last", "most"))):
             meaning = f"{arm.label}: critical batch size with the {which} data"
-            numbers[f"{name}_{end}"] = Number(exponential(critical[place]), meaning)
+            numbers[f"{name}_{end}"] = Number(critical[place].exp(), meaning)
             words[f"{name}_{end}_loss"] = f"a loss of {np.exp(at[place]):.3g}" if surface else "no loss"
         found = found | Found(numbers, words, () if surface else (f"{arm.label}: {TOO_FEW}",))
     return found
@@ -119,12 +119,7 @@ def fit_surface(batch: Array, data: Array, loss: Array) -> BatchSurface | None:
 def enough(batch: Array, data: Array, critical: float, power: float) -> Array:
     """log E of rows, by Newton's method: log E + log(1 + B / B_crit(E)) = log D.
 
-    Parameters
-    ----------
-    batch, data : array, shape (rows,)
-        log B and log D.
-    critical, power : float
-        log B_crit at log E = 0, and its power in E.
+    `batch` and `data` are log B and log D, (rows,); `critical` is log B_crit at log E = 0, and `power` its power in E.
     """
     found = data.copy()
     for _ in range(NEWTON_STEPS):

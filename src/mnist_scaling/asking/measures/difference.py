@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, exponential, table
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, table
 from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import RUNS, StudyArm
 from mnist_scaling.errors import InputError
@@ -92,7 +92,7 @@ def _exponents(
 def _losses(arm: StudyArm, reference: StudyArm, found: Comparison | None, numbers: dict[str, Number]) -> None:
     """Ratio of the losses in the middle of the grid, and compute multipliers at both ends of the shared compute."""
     meaning = f"loss of {arm.label} over that of {reference.label}, in the middle of the grid"
-    numbers[f"{arm.name}_loss_ratio"] = Number(exponential(found.offset if found else Interval()), meaning)
+    numbers[f"{arm.name}_loss_ratio"] = Number((found.offset if found else Interval()).exp(), meaning)
     ends = found.multipliers if found else []
     for name, known in (("small", ends[:1]), ("large", ends[-1:])):
         where = f"at C = {known[0].C:.2g}".replace("e+", "e") if known else f"at the {name}est shared compute"

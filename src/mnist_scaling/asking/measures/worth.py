@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns, exponential, mean_of_dependent
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns, mean_of_dependent
 from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.errors import InputError
@@ -67,7 +67,7 @@ def measure(keys: WorthKeys, arms: Mapping[str, StudyArm]) -> Found:
         beyond = sum(one[2] for one, is_known in zip(found, known, strict=True) if is_known)
         if keys.of == "all":
             single = np.exp(logs) / unique
-            worth = exponential(mean_of_dependent(logs - np.log(unique), sources))
+            worth = mean_of_dependent(logs - np.log(unique), sources).exp()
             meaning = f"{arm.label}: what one example is worth in examples of {baseline.label}"
         else:
             further = np.exp(logs) / (seen - unique)

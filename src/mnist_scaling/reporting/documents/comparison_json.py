@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +76,6 @@ class MultiplierRecord:
 
 
 @dataclass(frozen=True)
-class NoiseRecord:
-    """Standard deviations of a cell's log loss in each arm and of its log ratio, and their correlation."""
-
-    a: float = math.nan
-    b: float = math.nan
-    ratio: float = math.nan
-    correlation: float = math.nan
-    freedom: float = math.nan
-
-
-@dataclass(frozen=True)
 class LuckRecord:
     """What tuning left to luck in the cells of an arm, averaged over what is possible; NaN where none was tuned."""
 
@@ -122,7 +111,9 @@ class Pair:
     target: Target | None = field(default=None, metadata=OMITTED)
     """The losses at a compute that somebody asked for."""
     flags: Sequence[Flag] = ()
-    noise: NoiseRecord = field(default_factory=NoiseRecord)
+    noise: Mapping[str, float] = field(default_factory=dict)
+    """Standard deviations of a cell's log loss in each arm (a, b) and of its log ratio, the arms' correlation, and
+    degrees of freedom ("freedom")."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     points: Sequence[Mapping[str, Any]] = ()
     """The cells that were compared: of both arms where they are paired, else of either."""
@@ -141,11 +132,6 @@ class Pair:
         """Names of a and b."""
         a, b = (str(arm.get("name", "")) for arm in self.arms)
         return a, b
-
-    @property
-    def exponents_of_plane(self) -> dict[str, DifferenceRecord]:
-        """The slopes that could be compared, by name."""
-        return {name: found for name, found in self.slopes.items() if math.isfinite(found.difference.value)}
 
 
 def read_comparison(folder: Path) -> Pair | None:
@@ -186,11 +172,6 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
     )
 
 
-def of_pairs(pairs: Sequence[Pair]) -> Pair:
-    """The whole of comparison.json: the first pair, and all of them where there are several."""
-    return replace(pairs[0], pairs=pairs if len(pairs) > 1 else ())
-
-
 def _exponent(e: ExponentDifference) -> ExponentRecord:
     source = {"method" if e.is_method else "law": e.source}
     return ExponentRecord(**source, parameter=e.parameter, a=e.found.a, b=e.found.b, difference=e.found.difference)
@@ -203,13 +184,14 @@ def _luck(found: Comparison) -> LuckRecord:
     return LuckRecord(luck.sd, luck.neighbours, found.twin)
 
 
-def _noise(found: Comparison) -> NoiseRecord:
+def _noise(found: Comparison) -> dict[str, float]:
     c = found.surfaces.noise.covariance
     sizes = np.sqrt(np.diag(c))
     product = sizes[0] * sizes[1]
     ratio = float(np.sqrt(max(c[0, 0] + c[1, 1] - 2 * c[0, 1], 0.0)))
     correlation = c[0, 1] / product if product > 0 else np.nan
-    return NoiseRecord(float(sizes[0]), float(sizes[1]), ratio, float(correlation), found.surfaces.dof)
+    known = {"a": float(sizes[0]), "b": float(sizes[1]), "ratio": ratio, "correlation": float(correlation)}
+    return known | {"freedom": found.surfaces.dof}
 
 
 def _points(found: Comparison) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ import numpy as np
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
 from mnist_scaling.fitting.fitted import Fitted, HoldOut
-from mnist_scaling.fitting.frontier.fronts import Frontier
 from mnist_scaling.fitting.headline import nothing_to_quote
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import Table
@@ -31,9 +30,12 @@ def fit_record(result: Result) -> Fits:
     return Fits(
         laws=laws,
         selected=result.selected,
-        selection=file.Selection(result.why),
+        selection={"reason": result.why},
         headline=read(file.HeadlineRecord, result.headline),
-        frontier={k: _frontier(v) for k, v in result.frontier.items()},
+        frontier={
+            k: file.FrontierRecord(**v.intervals, status=v.status, flags=v.flags, points=v.points, extra=v.extra)
+            for k, v in result.frontier.items()
+        },
         slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
         predictions=[file.PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
         flags=result.flags,
@@ -45,7 +47,7 @@ def fit_record(result: Result) -> Fits:
 
 def not_fitted(why: str) -> Fits:
     """The record of a table, or of an arm, to which nothing was fitted."""
-    return Fits(why=why, selection=file.Selection(why), headline=read(file.HeadlineRecord, nothing_to_quote(why)))
+    return Fits(why=why, selection={"reason": why}, headline=read(file.HeadlineRecord, nothing_to_quote(why)))
 
 
 def of_arms(arms: Sequence[Fits]) -> Fits:
@@ -58,21 +60,15 @@ def of_arms(arms: Sequence[Fits]) -> Fits:
 
 def _law(f: Fitted, result: Result) -> LawRecord:
     fit = f.fit
-    return LawRecord(
-        formula=f.law.formula,
-        source=f.law.source,
-        inputs=f.law.inputs,
-        status=_status(f),
+    return replace(
+        _refused(f.law, f.part, _status(f), result),
         n=fit.n,
         objective=fit.objective,
         rmse_log=fit.rmse,
         aicc=f.aicc,
         holdout=_holdout(f.holdout, result.table, f.part),
         params=f.params,
-        units={p.name: p.unit for p in f.law.parameters},
         slopes=f.slopes,
-        flags=result.law_flags.get(f.law.name, []),
-        slice=_part(f.part, result.table),
         fit={
             "delta": fit.delta.value,
             "delta_reason": fit.delta.reason,
@@ -85,7 +81,7 @@ def _law(f: Fitted, result: Result) -> LawRecord:
             "draws_converged": f.settled,
         },
         residuals=[
-            file.Residual(int(result.table.rows[i]), float(r)) for i, r in zip(f.part.index, fit.residual, strict=True)
+            {"row": result.table.rows[i], "residual": r} for i, r in zip(f.part.index, fit.residual, strict=True)
         ],
     )
 
@@ -122,12 +118,6 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
         units={p.name: p.unit for p in law.parameters},
         flags=result.law_flags.get(law.name, []),
         slice=_part(part, result.table),
-    )
-
-
-def _frontier(found: Frontier) -> file.FrontierRecord:
-    return file.FrontierRecord(
-        **found.intervals, status=found.status, flags=found.flags, points=found.points, extra=found.extra
     )
 
 

@@ -126,13 +126,6 @@ class AnswerRecord:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Why no law was fitted, or no joint one; empty where there is one."""
-
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class HoldOutRecord:
     """How well a law predicts rows that it was not fitted to."""
 
@@ -158,14 +151,6 @@ class SliceRecord:
 
 
 @dataclass(frozen=True)
-class Residual:
-    """ln(measured / fitted) of one row."""
-
-    row: int
-    residual: float
-
-
-@dataclass(frozen=True)
 class LawRecord:
     """One law, fitted or refused; one that was refused has no number."""
 
@@ -184,7 +169,8 @@ class LawRecord:
     flags: Sequence[str] = ()
     slice: SliceRecord | None = None
     fit: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
-    residuals: Sequence[Residual] | None = field(default=None, metadata=OMITTED)
+    residuals: Sequence[Mapping[str, Any]] | None = field(default=None, metadata=OMITTED)
+    """row, and residual: ln(measured / fitted) of it."""
 
     @property
     def fitted(self) -> bool:
@@ -227,14 +213,6 @@ class PredictionRecord:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A row that is not in the fit, and why."""
-
-    row: int
-    why: str = ""
-
-
-@dataclass(frozen=True)
 class DataRecord:
     """Which table, and which of its rows."""
 
@@ -242,7 +220,8 @@ class DataRecord:
     rows: Sequence[int] = ()
     masked: Sequence[Any] = ()
     notes: Sequence[str] = ()
-    left_out: Sequence[LeftOut] = ()
+    left_out: Sequence[Mapping[str, Any]] = ()
+    """row, one that is not in the fit, and why."""
     sha256: str | None = field(default=None, metadata=OMITTED)
     table: str = field(default="", metadata=OMITTED)
     unfinished: str | None = field(default=None, metadata=OMITTED)
@@ -260,7 +239,8 @@ class Fits:
     answer: AnswerRecord = field(default_factory=AnswerRecord)
     laws: Mapping[str, LawRecord] = field(default_factory=dict)
     selected: str | None = None
-    selection: Selection = field(default_factory=Selection)
+    selection: Mapping[str, str] = field(default_factory=dict)
+    """reason: why no law was fitted, or no joint one; empty where there is one."""
     headline: HeadlineRecord = field(default_factory=HeadlineRecord)
     frontier: Mapping[str, FrontierRecord] = field(default_factory=dict)
     slices: Sequence[SliceRecord] = ()
@@ -288,13 +268,7 @@ class Fits:
 
 
 def read_fits(folder: Path) -> Fits:
-    """fits.json of a folder.
-
-    Raises
-    ------
-    InputError
-        When there is none, or it is of another schema.
-    """
+    """fits.json of a folder; InputError when there is none, or it is of another schema."""
     path = folder / layout.FITS
     again = f"run `python -m mnist_scaling.fit {layout.name_argument(folder)}`"
     found = read_json(path)

@@ -44,17 +44,8 @@ def plain(value: Any) -> Any:
 def read(kind: Any, value: Any) -> Any:
     """What `plain` made, as an object of `kind` again; keys that are absent take their defaults.
 
-    Parameters
-    ----------
-    kind : type
-        A dataclass, or what a field of one may be: numbers and text, X | None, sequences, mappings, Any.
-    value : Any
-        As `json` loads it.
-
-    Raises
-    ------
-    TypeError
-        Where an object or a list is something else, or a key without a default is absent.
+    A kind is a dataclass, or what a field of one may be: numbers and text, X | None, sequences, mappings, Any.
+    TypeError where an object or a list is something else, or a key without a default is absent.
     """
     origin, inner = get_origin(kind), get_args(kind)
     if kind is float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.planning.studied import at_axes
 from mnist_scaling.reporting.documents.comparison_json import read_comparison
 from mnist_scaling.reporting.documents.fits_json import (
     AnswerRecord,
@@ -19,13 +19,12 @@ from mnist_scaling.reporting.documents.fits_json import (
     Fits,
     HeadlineRecord,
     Quoted,
-    Selection,
     read_fits,
 )
 from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import COMPLETE, FITTED, REPEAT, label
-from mnist_scaling.study.files import read_json
+from mnist_scaling.study.files import checksum, read_json
 from mnist_scaling.study.identity import DATA
 from mnist_scaling.study.missing import unfinished
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
@@ -106,17 +105,13 @@ class Study:
             return {**DEFAULT_LABELS, "loss": "test loss"}.get(role, label(header))
         return LABELS.get(header, label(header)) if self.is_study else header
 
-    def runs(self, cells: pd.DataFrame, stage: str) -> pd.DataFrame:
-        """The finished runs of some cells at a stage, repeats with the selected setting only.
-
-        Rows of trials.csv by the row of their cell; column run is their own.
-        """
-        keys = [*self.axes, *(self.tuned if stage == REPEAT else ())]
+    def repeats(self, cells: pd.DataFrame) -> pd.DataFrame:
+        """The finished repeats of some cells with their selected setting: rows of trials.csv by the row of the cell."""
+        keys = [*self.axes, *self.tuned]
         if self.trials.empty or not keys:
             return pd.DataFrame()
-        done = self.trials[(self.trials["stage"] == stage) & (self.trials["state"] == COMPLETE)]
-        rows = cells[keys].assign(cell=cells.index)
-        return rows.merge(done.reset_index(names="run"), on=keys).set_index("cell")
+        done = self.trials[(self.trials["stage"] == REPEAT) & (self.trials["state"] == COMPLETE)]
+        return cells[keys].assign(cell=cells.index).merge(done, on=keys).set_index("cell")
 
     @property
     def unit(self) -> str:
@@ -129,15 +124,7 @@ class Study:
 def load_arms(folder: Path) -> list[Study]:
     """Every arm that fits.json in this folder holds, with the rows that each was fitted to.
 
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>, or the folder that ``fit out=`` was given.
-
-    Raises
-    ------
-    InputError
-        When fits.json or its table is absent, damaged, or no longer what was fitted.
+    InputError when fits.json or its table is absent, damaged, or no longer what was fitted.
     """
     path = folder / layout.FITS
     if not folder.is_dir():
@@ -165,7 +152,7 @@ def load_arms(folder: Path) -> list[Study]:
                 name=table.stem if foreign else table.resolve().parent.name,
                 folder=table.parent,
                 cells=_cells(arm, own, chosen.names, not foreign),
-                trials=trials if foreign else trials[_same(trials, arm.axes)],
+                trials=trials if foreign else trials[at_axes(trials, arm.axes)],
                 axes=tuple(a for a in axes if not (chosen.seeds and a == columns.SEED)),
                 tuned=tuned,
                 fits=own,
@@ -187,7 +174,7 @@ def _unfitted(folder: Path) -> Fits:
     fit = f"python -m mnist_scaling.fit {layout.name_argument(folder)}"
     why = f"No law is fitted: `{fit}` fits one, or says what it lacks."
     data = DataRecord(
-        sha256=hashlib.sha256((folder / layout.CELLS).read_bytes()).hexdigest(),
+        sha256=checksum((folder / layout.CELLS).read_bytes()),
         unfinished=unfinished(folder, frame, trials, record) or None,
     )
     names = measured_columns(study_columns({}, frame.columns), {}, frame)
@@ -195,7 +182,7 @@ def _unfitted(folder: Path) -> Fits:
     return Fits(
         why=why,
         answer=AnswerRecord(why, next=data.unfinished or ""),
-        selection=Selection(why),
+        selection={"reason": why},
         headline=HeadlineRecord(slope_N=Quoted(why=why)),
         data=data,
         settings=settings,
@@ -230,7 +217,7 @@ def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -
         raise InputError(
             f"A report needs the table that was fitted, but {path} is not there any more: put it back, or {again}."
         )
-    if fits.data.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
+    if fits.data.sha256 != checksum(path.read_bytes()):
         raise InputError(f"fits.json must be made from the table as it is, but {path} has changed since: {again}.")
     return (read_study_table if required else read_table)(path, required)
 
@@ -286,7 +273,7 @@ def _cells(arm: ArmRows, fits: Fits, names: Mapping[str, str | None], is_study: 
     cells = cells.assign(**{role: pd.Series(values, cells.index, dtype=float) for role, values in roles.items()})
     if fits.why:
         return cells
-    return cells[cells.index.isin({*fits.data.rows, *(left.row for left in fits.data.left_out)})]
+    return cells[cells.index.isin({*fits.data.rows, *(left["row"] for left in fits.data.left_out)})]
 
 
 def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -296,11 +283,3 @@ def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         if column in table:
             table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
     return table
-
-
-def _same(trials: pd.DataFrame, axes: Mapping[str, Any]) -> pd.Series:
-    """Which runs belong to an arm."""
-    kept = pd.Series(True, trials.index)
-    for column, value in axes.items():
-        kept &= trials[column].isna() if value != value else trials[column] == value
-    return kept

@@ -12,8 +12,16 @@ import numpy as np
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED
 from mnist_scaling.reporting.text import estimate, listing, short, three_digits
-from mnist_scaling.settings.setting_laws import KeyLaws, SettingLaw, TunedKey, prior, share_of_range
-from mnist_scaling.settings.tuning_change import SOURCES, TunedCells, TuningChange
+from mnist_scaling.settings.setting_laws import (
+    CellTrials,
+    KeyLaws,
+    TunedKey,
+    best_values,
+    prior,
+    setting_laws,
+    share_of_range,
+)
+from mnist_scaling.settings.tuning_change import SOURCES, TunedCells, tuning_change
 from mnist_scaling.study.columns import label
 
 OK = "ok"
@@ -51,45 +59,6 @@ class TuningRecord:
 
 
 @dataclass(frozen=True)
-class Ends:
-    """Of a range, or numbers of cells beyond them."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class SettingLawRecord:
-    """The best value of one tuned key against some sizes (`settings.setting_laws.SettingLaw`)."""
-
-    against: Sequence[str]
-    exponents: Mapping[str, Interval]
-    centre: Mapping[str, float]
-    constant: float
-    covariance: Sequence[Any]
-    spread: float
-    n: int
-
-
-@dataclass(frozen=True)
-class KeyRecord:
-    """One tuned key: its range, and its laws against size."""
-
-    scale: str
-    range: Ends
-    status: str
-    cells: int
-    edges: Mapping[str, int] = field(default_factory=dict)
-    """Cells whose best value lies at the low or the high end of their range."""
-    laws: Sequence[SettingLawRecord] = ()
-
-    @property
-    def at_edge(self) -> int:
-        """Cells whose best value lies at an end of their range."""
-        return sum(self.edges.values())
-
-
-@dataclass(frozen=True)
 class Guess(Interval):
     """A key's predicted best value."""
 
@@ -122,51 +91,26 @@ class SettingsRecord:
     """How the best settings move with the size of the cell."""
 
     status: str = OK
-    keys: Mapping[str, KeyRecord] = field(default_factory=dict)
+    keys: Mapping[str, KeyLaws] = field(default_factory=dict)
     cells: Sequence[Mapping[str, Any]] = ()
     predicted: PredictedSettings | None = None
     level: float | None = field(default=None, metadata=OMITTED)
 
 
-def known_settings_laws(record: SettingsRecord) -> list[KeyLaws]:
-    """The laws of a record, as `setting_laws.prior` takes them."""
-    return [
-        KeyLaws(
-            TunedKey(name, key.scale == "log"), key.status, np.array([]), np.array([]), key.range.low,
-            key.range.high,
-            [
-                SettingLaw(
-                    tuple(law.against), law.exponents, np.array([law.centre[k] for k in law.against]), law.constant,
-                    np.array(law.covariance, float), law.spread, law.n,
-                )
-                for law in key.laws
-            ],
-        )
-        for name, key in record.keys.items()
-    ]  # fmt: skip
-
-
 def tuning_change_record(
-    cells: TunedCells, rows: np.ndarray, found: TuningChange | None, setting: Mapping[str, Any], why: str
+    cells: TunedCells | None, setting: Mapping[str, Any], why: str, rows: np.ndarray, level: float
 ) -> TuningRecord:
-    """What tuning changed; where it can't be computed its status says why.
+    """What tuning changed of the untuned `setting`; where it can't be computed its status, `why`, says so.
 
-    Parameters
-    ----------
-    cells : TunedCells
-    rows : array of int, shape (n,)
-        Number of each cell in its file.
-    found : TuningChange or None
-    setting : mapping
-        The untuned setting.
-    why : str
-        The reason where nothing was found.
+    `rows` is the number of each cell in its file, shape (n,), and `level` that of the intervals.
     """
+    if cells is None:
+        return TuningRecord(why, setting)
     columns = {k: getattr(cells, k) for k in ("N", "D", *SOURCES, "tuned_se", "untuned_se")}
     table = [{"row": rows[i], **{k: v[i] for k, v in columns.items()}} for i in range(len(rows))]
-    if found is not None and not found.slices:
-        why = "Fewer than three cells in a line have both an untuned run and repeats of the tuned setting."
-    if found is None or why:
+    found = None if why else tuning_change(cells, level)
+    if found is None or not found.slices:
+        why = why or "Fewer than three cells in a line have both an untuned run and repeats of the tuned setting."
         return TuningRecord(why, setting, cells=table)
     slices = [ChangeSlice(s.variable, s.fixed, s.at, rows[s.index].tolist(), s.exponents) for s in found.slices]
     left_out = rows[found.left_out].tolist()
@@ -174,48 +118,19 @@ def tuning_change_record(
 
 
 def settings_laws_record(
-    found: Sequence[KeyLaws], level: float, rows: Sequence[int] = (), at: Mapping[str, float] | None = None
+    tried: Sequence[CellTrials], tuned: Sequence[TunedKey], level: float, rows: Sequence[int], at: Mapping[str, float]
 ) -> SettingsRecord:
     """How the best settings move with size.
 
-    Parameters
-    ----------
-    found : sequence of KeyLaws
-    level : float
-        Of the intervals.
-    rows : sequence of int
-        Number of each cell in its file.
-    at : mapping, optional
-        N and D of a cell whose best settings are to be predicted.
+    `level` is that of the intervals, `rows` the number of each cell in its file, and `at` has N and D of a cell whose
+    best settings are to be predicted.
     """
+    keys = setting_laws(tried, tuned, level)
+    values = [(key.name, *best_values(tried, column, key.log)) for column, key in enumerate(tuned)]
     cells = [
-        {"row": row, "best": {one.key.name: {"value": one.best[i], "side": one.side[i]} for one in found}}
+        {"row": row, "best": {name: {"value": best[i], "side": side[i]} for name, best, side in values}}
         for i, row in enumerate(rows)
     ]
-    predicted = None
-    if at:
-        guesses = {
-            name: Guess(i.value, i.low, i.high, share_of_range(i, one))
-            for one in found
-            for name, i in prior([one], level, **at).items()
-        }
-        predicted = PredictedSettings(at, guesses)
-    return SettingsRecord(OK, {one.key.name: _key(one) for one in found}, cells, predicted, level)
-
-
-def _key(one: KeyLaws) -> KeyRecord:
-    return KeyRecord(
-        "log" if one.key.log else "linear",
-        Ends(one.low, one.high),
-        one.status,
-        int(np.isfinite(one.side).sum()),
-        {"low": int((one.side < 0).sum()), "high": int((one.side > 0).sum())},
-        [_setting_law(law) for law in one.laws],
-    )
-
-
-def _setting_law(law: SettingLaw) -> SettingLawRecord:
-    centre = dict(zip(law.against, law.centre, strict=True))
-    return SettingLawRecord(
-        law.against, dict(law.coefficients), centre, law.constant, law.covariance.tolist(), law.spread, law.n
-    )
+    known = prior(keys, level, **at)
+    guesses = {k: Guess(i.value, i.low, i.high, share_of_range(i, keys[k])) for k, i in known.items()}
+    return SettingsRecord(OK, keys, cells, PredictedSettings(at, guesses), level)

@@ -21,7 +21,7 @@ from mnist_scaling.reporting.figures import (
     style,
     tuning,
 )
-from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import Missing
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,10 @@ LAWS, ACCURACY, SEARCH = "Laws", "Test error", "How tuning went"
 FIGURES = (
     Plot(
         "what_tuning_changed", TUNING, "The same grid, untuned and tuned",
-        "Untuned: one setting, the same in every cell, as the mean over its repeats (of one run, in studies that did "
-        "not repeat it). Tuned: the mean over repeats of the cell's own best setting, with one standard error. Both "
-        "are losses on the validation data, so that they compare; the laws elsewhere are fitted to test loss. "
-        "Top: the smallest and the largest level of the other axis. Bottom: the exponent at every level, with 95 % "
-        "intervals of least squares in logs.",
+        "Untuned: one setting, the same in every cell, as the mean over its repeats. Tuned: the mean over repeats of "
+        "the cell's own best setting, with one standard error. Both are losses on the validation data, so that they "
+        "compare; the laws elsewhere are fitted to test loss. Top: the smallest and the largest level of the other "
+        "axis. Bottom: the exponent at every level, with 95 % intervals of least squares in logs.",
         change.change, change.draw_change, needs_trials=True,
     ),
     Plot(
@@ -79,13 +78,6 @@ FIGURES = (
         "further_axes", SCALING, "Loss against every further axis",
         "Lines join cells that differ in this axis alone; points are means over repeats with one standard error.",
         other_axes.further_axes, other_axes.draw_axes,
-    ),
-    Plot(
-        "counts", SCALING, "Model size, counted in several ways",
-        "The same cells and losses. A count that leaves parameters out grows faster from model to model, so that the "
-        "loss falls less steeply in it: exponents compare only between equal counts. Above each panel are the slope at "
-        "the largest cell and the best size by compute.",
-        other_axes.counts, other_axes.draw_axes, detail=True,
     ),
     Plot(
         "loss_vs_compute", COMPUTE, "Loss against training compute",
@@ -124,12 +116,6 @@ FIGURES = (
         laws.hold_out, laws.draw_hold_out,
     ),
     Plot(
-        "clouds", LAWS, "Clouds of exponents",
-        "Each point is one surface that the data allow. Numbers that lean on one another form a narrow ellipse: what "
-        "is known of both is more than their intervals say. The ellipse holds 95 % of a normal cloud.",
-        pair_grid.clouds, pair_grid.draw_pairs, detail=True,
-    ),
-    Plot(
         "accuracy", ACCURACY, "Test error, and what the loss says of it",
         "Share of test images put in the wrong class over test loss, means over repeats with one standard error, and a "
         "smooth curve.",
@@ -144,11 +130,6 @@ FIGURES = (
         best_settings.best_settings, best_settings.draw_best_settings, needs_trials=True,
     ),
     Plot(
-        "settings_curves", SEARCH, "Loss against each setting",
-        "The finished trials of a small, a middle and a large cell, whose other settings differ, too.",
-        best_settings.settings_curves, best_settings.draw_settings_curves, needs_trials=True, detail=True,
-    ),
-    Plot(
         "training_gap", SEARCH, "Training against validation loss",
         "A validation loss far above the training loss says that the model knows its examples by heart: more dropout, "
         "or more data. A curve that still falls at its end says that the run was too short; dots are decays from "
@@ -160,11 +141,6 @@ FIGURES = (
         "Validation loss of the repeats (fresh seeds) over that of the selected trial, with one standard error. "
         "Best-of-k looks better than it is; the repeats are what is fitted.",
         tuning.curse, tuning.draw_curse, needs_trials=True, detail=True,
-    ),
-    Plot(
-        "spending", SEARCH, "Where the FLOPs went",
-        "Training FLOPs by kind of run, as shares of all that a model size was given.",
-        tuning.spending, tuning.draw_spending, needs_trials=True, detail=True,
     ),
     Plot(
         "pairs", SEARCH, "Pairs: all runs",

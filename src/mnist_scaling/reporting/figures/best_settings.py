@@ -1,7 +1,4 @@
-"""Best setting of every cell against its size, with the fitted law; and loss against each setting, cell by cell.
-
-ln L(v) = ln L(selected) + h/2 [(v - best)^2 - (selected - best)^2]      v: the setting, or its log; h: `curvature`
-"""
+"""Best setting of every cell against its size, with the fitted law."""
 
 from __future__ import annotations
 
@@ -15,13 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.documents.tuning_records import OK, KeyRecord, SettingsRecord, known_settings_laws
+from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.style import coloured_points, extremes, points, spread
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import listing
+from mnist_scaling.reporting.figures.style import coloured_points, extremes, points
+from mnist_scaling.reporting.text import Missing, listing
 from mnist_scaling.settings.setting_laws import KeyLaws, predict
-from mnist_scaling.study.columns import TRIAL, label
+from mnist_scaling.study.columns import label
 
 SIZES = ("N", "D", "loss")
 """What best settings are drawn against."""
@@ -63,9 +59,8 @@ def best_settings(study: Study) -> BestSettings | Missing:
     found = study.fits.settings_laws
     if found is None or found.status != OK:
         return Missing(found.status if found else "fits.json has no laws of the best settings: run `fit` again.")
-    laws = known_settings_laws(found)
-    rows = [panels for one in laws if (panels := _panels(study, found, one))]
-    without = [f"{label(one.key.name)} ({_within(one.status)})" for one in laws if not one.laws]
+    rows = [panels for key, one in found.keys.items() if (panels := _panels(study, found, key, one))]
+    without = [f"{label(key)} ({_within(one.status)})" for key, one in found.keys.items() if not one.laws]
     if not rows:
         return Missing(f"No tuned setting has a law against size: {listing(without)}.")
     note = [found.predicted.sentence] if found.predicted and found.predicted.settings else []
@@ -78,17 +73,17 @@ def _within(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 
-def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
+def _panels(study: Study, found: SettingsRecord, key: str, one: KeyLaws) -> list[Panel]:
     """A key against each size that its law holds, and against loss; none where it has neither law."""
     # Of laws against sizes the first holds the most of them.
     laws = [law for law in one.laws if set(law.against) <= {"N", "D"}][:1]
     laws += [law for law in one.laws if law.against == ("loss",)]
     if not laws:
         return []
-    cells = pd.DataFrame([{"row": c["row"], **c["best"][one.key.name]} for c in found.cells]).set_index("row")
+    cells = pd.DataFrame([{"row": c["row"], **c["best"][key]} for c in found.cells]).set_index("row")
     cells = cells.join(study.cells[[*SIZES]]).astype(float).dropna(subset=["value"])
     known = found.predicted
-    guess = known.settings.get(one.key.name) if known else None
+    guess = known.settings.get(key) if known else None
     target = pd.DataFrame([{**known.at, **guess.record(), "side": 0.0}] if known and guess else [])
     panels = []
     for law in laws:
@@ -104,8 +99,8 @@ def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
                     lines.append({"level": level, "x": x, **predict(law, one, sizes, found.level or np.nan).record()})
             panels.append(
                 Panel(
-                    label(one.key.name), one.key.log, variable, other, _points(rows, variable, other),
-                    pd.DataFrame(lines), (one.low, one.high), _points(aim, variable, other, *ENDS),
+                    label(key), one.log, variable, other, _points(rows, variable, other),
+                    pd.DataFrame(lines), (one.range.low, one.range.high), _points(aim, variable, other, *ENDS),
                 )
             )  # fmt: skip
     return panels
@@ -163,9 +158,8 @@ def _panel(axes: Axes, panel: Panel, most: int) -> dict[str, str]:
         if level == levels[len(levels) // 2] or np.isnan(level):
             axes.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
         axes.plot(curve["x"], curve["value"], color=colour)
-    aside = panel.points.assign(x=panel.points["x"] * _aside(panel))
     for side, marker in ARROWS.items():
-        rows = aside[aside["side"] == side]
+        rows = panel.points[panel.points["side"] == side]
         look: dict[str, Any] = {"markersize": 6} if side else {}
         coloured_points(axes, rows, "x", "value", colours, fmt=marker, alpha=0.85, **look)
     points(axes, panel.target, "x", "value", ENDS, cells=False, fmt="D", color=style.UNTUNED)
@@ -189,84 +183,3 @@ def _range(axes: Axes, row: list[Panel]) -> None:
     parts = [(one.points["value"], one.lines["value"], *one.target[[*ENDS]].to_numpy()) for one in row]
     values = np.concatenate([values for part in parts for values in part])
     style.log_axis(axes.yaxis, values.min() / 1.6, values.max() * 1.6)
-
-
-def _aside(panel: Panel) -> pd.Series:
-    """Factors on x: cells of one size stand beside each other, so that their intervals don't hide one another."""
-    place = panel.points["level"].rank(method="dense")
-    step = 0.03 * np.log(panel.points["x"].max() / panel.points["x"].min()) / max(place.max() - 1, 1)
-    return np.exp(step * (place - place.mean())).fillna(1.0)
-
-
-MOST_CELLS = 3
-
-SHOWN = 3.0
-"""Trials whose loss is more than so many times the best lie beyond the figure."""
-
-
-@dataclass(frozen=True)
-class SettingCurve:
-    """One setting in one cell."""
-
-    trials: pd.DataFrame
-    """Columns x, loss; index: the cell."""
-    selected: tuple[float, float]
-    """Value, and loss of its repeats."""
-    key: KeyRecord
-    name: str
-    cell: str
-
-
-def settings_curves(study: Study) -> list[list[SettingCurve]] | Missing:
-    """One row for each tuned number, one column for each cell."""
-    record = study.fits.settings_laws
-    if record is None or not record.keys:
-        return Missing("No tuned number is known with its range: run `fit` again.")
-    cells = study.cells.dropna(subset=["repeat_val_loss"]).sort_values("C")
-    runs = study.runs(spread(cells, MOST_CELLS), TRIAL)
-    if runs.empty:
-        return Missing("No cell has finished trials.")
-    return [
-        [
-            SettingCurve(
-                own[[name, "val_loss"]].astype(float).set_axis(["x", "loss"], axis=1),
-                (float(cells.loc[row, name]), float(cells.loc[row, "repeat_val_loss"])),
-                key, name, study.label(cells.loc[row]),
-            )
-            for row, own in runs.groupby(level=0, sort=False)
-        ]
-        for name, key in record.keys.items()
-    ]  # fmt: skip
-
-
-def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
-    """Trials as points, the selected value as a star at its repeats' loss, the ends of the range dashed."""
-    figure = style.new_figure(height=0.4 + 1.9 * len(data))
-    grid = figure.subplots(len(data), len(data[0]), squeeze=False, sharey="col", sharex="row")
-    for line, row in zip(grid, data, strict=True):
-        for axes, one in zip(line, row, strict=True):
-            _curve_panel(axes, one)
-    for axes, column in zip(grid[0], zip(*data, strict=True), strict=True):
-        one = column[0]
-        axes.set_title(style.plain(one.cell), fontsize=8)
-        best = min(one.trials["loss"].min(), one.selected[1])
-        style.log_axis(axes.yaxis, best, min(one.trials["loss"].max(), SHOWN * best), most=5)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("validation loss")
-    star: dict[str, Any] = {"linestyle": "none", "marker": "*", "markersize": 10, "color": style.UNTUNED}
-    told = [
-        Line2D([], [], label="selected, at the loss of its repeats", **star),
-        Line2D([], [], color=style.MUTED, linestyle="--", label="ends of the range"),
-    ]
-    style.key(figure, "", {"trials": style.TUNED}, told)
-    return figure
-
-
-def _curve_panel(axes: Axes, one: SettingCurve) -> None:
-    points(axes, one.trials, "x", "loss", color=style.TUNED, alpha=0.7)
-    axes.plot(*one.selected, "*", color=style.UNTUNED, markersize=10, zorder=5)
-    for end in (one.key.range.low, one.key.range.high):
-        axes.axvline(end, color=style.MUTED, linewidth=0.8, linestyle="--", zorder=1)
-    if one.key.scale == "log":
-        style.log_axis(axes.xaxis, one.key.range.low, one.key.range.high, most=4)
-    axes.set_xlabel(label(one.name))

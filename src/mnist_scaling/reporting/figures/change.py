@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.documents.tuning_records import OK, ChangeSlice, TuningRecord
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import EXPONENT_OF, estimate
+from mnist_scaling.reporting.text import Missing
 from mnist_scaling.settings.tuning_change import SOURCES
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
@@ -75,8 +74,6 @@ LOOKS: dict[str, dict[str, Any]] = {
 def draw_change(data: Change) -> Figure:
     """Top: loss of the smallest and the largest level, untuned and tuned. Bottom: every slope."""
     count = len(data.slices)
-    if all(len(parts) == 1 for parts in data.slices.values()):
-        return _one_line(data)
     figure = style.new_figure(style.TEXT_WIDTH if count > 1 else 4.5, 5.4)
     grid = figure.subplots(2, count, squeeze=False, height_ratios=[1.35, 1])
     for top, bottom, parts in zip(grid[0], grid[1], data.slices.values(), strict=True):
@@ -90,16 +87,6 @@ def draw_change(data: Change) -> Figure:
         for axes in grid[0]:
             style.log_axis(axes.yaxis, low, high, pad=0)
         grid[0, 1].get_legend().remove()  # loss falls less with size, so that it would cover points
-    return figure
-
-
-def _one_line(data: Change) -> Figure:
-    """A grid of one axis: the two curves, with their exponents in the legend."""
-    figure = style.new_figure(height=3.3)
-    axes, (part, *_) = figure.subplots(), data.record.slices
-    _curves(axes, data, [part])
-    for text, source in zip(axes.get_legend().get_texts(), LOOKS, strict=True):  # type: ignore[union-attr]
-        text.set_text(f"{source}: {EXPONENT_OF[part.variable]} = {estimate(part.exponents[source])}")
     return figure
 
 

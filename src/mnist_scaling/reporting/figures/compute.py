@@ -20,8 +20,7 @@ from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.losses import best_sizes, grouped, selected_law
 from mnist_scaling.reporting.figures.style import View
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import number, power_of_ten
+from mnist_scaling.reporting.text import Missing, number, power_of_ten
 from mnist_scaling.study.columns import label
 
 

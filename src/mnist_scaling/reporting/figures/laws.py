@@ -18,9 +18,7 @@ from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import Compute, compute, flop_axis
 from mnist_scaling.reporting.figures.style import View, points
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import estimate, number, percent, plural, spaced, three_digits
-from mnist_scaling.study.columns import REPEAT
+from mnist_scaling.reporting.text import Missing, estimate, number, percent, plural, spaced, three_digits
 
 
 def hold_out(study: Study) -> View | Missing:
@@ -32,7 +30,7 @@ def hold_out(study: Study) -> View | Missing:
     record = study.fits.laws.get(name)
     if record is None or name not in ALL or not record.holdout.rows or not record.residuals:
         return Missing("No law was selected, or no row could be spared for a hold-out.")
-    rows = study.cells.loc[[one.row for one in record.residuals]]
+    rows = study.cells.loc[[one["row"] for one in record.residuals]]
     held = rows.index.isin(record.holdout.rows)
     logs = np.log(rows[[*record.inputs]].astype(float))
     fit = fit_law(
@@ -47,7 +45,7 @@ def hold_out(study: Study) -> View | Missing:
         f"{int(held.sum())} held-out ones, of up to {number(record.holdout.reach, 2)} times the compute, by "
         f"{100 * record.holdout.rmse_log:.1f} % (root mean square)."
     )
-    runs, loss = study.runs(study.cells.loc[rows.index[held]], REPEAT), study.names["loss"]
+    runs, loss = study.repeats(study.cells.loc[rows.index[held]]), study.names["loss"]
     seeds = runs[[loss]].set_axis(["loss"], axis=1).join(table["predicted"]) if loss in runs else table.iloc[:0]
     return View(table, seeds, note, f"{study.call('loss')}{study.unit}")
 

@@ -22,8 +22,7 @@ from mnist_scaling.reporting.documents.fits_json import FrontierRecord
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import number, short
+from mnist_scaling.reporting.text import Missing, number, short
 from mnist_scaling.study.columns import label
 
 MOST_PANELS, MOST_LINES, BINS = 6, 15, 6
@@ -111,9 +110,6 @@ def selected_law(study: Study, variable: str, ends: tuple[float, float], fixed: 
 
 def _note(study: Study, rows: pd.DataFrame, panels: int) -> str:
     notes = []
-    lost = int(study.cells["loss"].isna().sum())
-    if lost:
-        notes.append(f"{lost} of {len(study.cells)} cells have no {study.call('loss')} and are absent.")
     if rows["se"].isna().all():
         why = "No cell has two repeats" if study.is_study else "No column of standard errors is named"
         notes.append(f"{why}, so there are no error bars.")

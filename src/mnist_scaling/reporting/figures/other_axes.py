@@ -1,4 +1,4 @@
-"""Loss against every further axis of the grid, against sizes counted otherwise, and the error rate against loss.
+"""Loss against every further axis of the grid, and the error rate against loss.
 
     error = k * loss^b          by least squares in logs over all cells; the curve is a parabola in logs
 
@@ -18,9 +18,8 @@ from mnist_scaling.fitting.uncertainty.least_squares import exponents, plane
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View, by_level, coloured_points, panels
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import number
-from mnist_scaling.study.columns import CONVENTIONS, label
+from mnist_scaling.reporting.text import Missing
+from mnist_scaling.study.columns import label
 from mnist_scaling.study.identity import DATA
 
 WIDE = 3
@@ -49,17 +48,13 @@ def further_axes(study: Study) -> View | Missing:
         rest = [a for a in study.axes if a != axis]
         parts.append(part.assign(line=cells.groupby(rest, dropna=False).ngroup() if rest else 0))
     palette = style.SIZE_PALETTE if colour == roles.size else style.DATA_PALETTE
-    told = {axis: label(axis) for axis in axes}
-    return View(pd.concat(parts), names=(_loss(study), label(colour) if colour else "", palette, told, {}))
-
-
-def _loss(study: Study) -> str:
-    return f"{study.call('loss')}{study.unit}"
+    loss = f"{study.call('loss')}{study.unit}"
+    return View(pd.concat(parts), names=(loss, label(colour) if colour else "", palette))
 
 
 def draw_axes(data: View) -> Figure:
     """A panel for each axis; lines join cells that differ in nothing else."""
-    loss, told, palette, names, titles = data.names
+    loss, told, palette = data.names
     by_axis = data.points.groupby("axis", sort=False)
     figure = style.new_figure(width=style.TEXT_WIDTH if len(by_axis) > 1 else 5, height=3.2)
     grid = panels(figure, len(by_axis), 3, sharey=True)
@@ -67,8 +62,7 @@ def draw_axes(data: View) -> Figure:
     for axes, (axis, rows) in zip(grid, by_axis, strict=True):
         coloured_points(axes, rows, "x", "loss", colours, "se", by="line", fmt="o-", linewidth=0.9)
         _axis(axes, rows)
-        axes.set_xlabel(names[axis])
-        axes.set_title(titles.get(axis, ""), fontsize=8, fontweight="normal")
+        axes.set_xlabel(label(str(axis)))
     style.log_axis(grid[0].yaxis, data.points["loss"].min(), data.points["loss"].max())
     grid[0].set_ylabel(style.plain(loss))
     style.level_key(figure, data.points.dropna(subset=["level"]), told, colours)
@@ -85,25 +79,6 @@ def _axis(axes: Axes, rows: pd.DataFrame) -> None:
         style.level_axis(axes.xaxis, levels["x"], most=4)
     elif len(levels) < 8:
         axes.set_xticks(levels["x"])
-
-
-def counts(study: Study) -> View | Missing:
-    """The same by each count of model size, coloured by D, with the exponents in each as titles."""
-    cells = study.cells[study.cells["loss"].notna()]
-    known = {"N": cells["N"], **{name: cells[c] for name, c in CONVENTIONS["N"].items() if c in cells}}
-    if len(known) < 2 or not study.roles.size:
-        return Missing("Model size is counted in one way only, or does not vary.")
-    base = cells[["loss", "se"]].assign(word="", line=cells["D"], **by_level(cells, "D"))
-    table = pd.concat([base.assign(axis=name, x=x.astype(float)) for name, x in known.items()])
-    said = {
-        one.count: f"slope {number(one.slope_N.value, 2)}"
-        + (f", N* $\\propto C^{{{number(one.N_exponent.value, 2)}}}$" if one.N_exponent.known else "")
-        for one in study.fits.headline.counts
-    }
-    grows = ", ".join(f"{name} by a factor of {number(x.max() / x.min(), 2)}" for name, x in known.items())
-    told = {name: "parameters N" if name == "N" else f"parameters, {name}" for name in known}
-    names = (_loss(study), "examples seen D", style.DATA_PALETTE, told, said)
-    return View(table[table["x"] > 0], note=f"Sizes grow: {grows}.", names=names)
 
 
 FEWEST = 5

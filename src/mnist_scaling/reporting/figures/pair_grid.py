@@ -1,4 +1,4 @@
-"""Numbers that move together: pairs of runs, of the best ones, of exponents; and the best runs along compute.
+"""Numbers that move together: pairs of runs, of the best ones; and the best runs along compute.
 
 ln y = a + b ln C,  by least squares through the best runs; the shade is Student's interval of a single new budget
 """
@@ -16,17 +16,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
-from scipy.special import stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import SAME_LEVEL
-from mnist_scaling.fitting.uncertainty.least_squares import plane
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
+from mnist_scaling.planning.next_budget import line_at
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis
 from mnist_scaling.reporting.figures.style import View, panels, points
-from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import plural, power_of_ten, short
+from mnist_scaling.reporting.text import Missing, plural, short
 from mnist_scaling.study.columns import COMPLETE, TRIAL, label
 
 FEWEST = 5
@@ -64,28 +63,6 @@ def pairs(study: Study, best: bool) -> View | Missing:
         note=f"{plural(len(rows), 'run')}.",
         names=[names[k] for k in logs],
     )
-
-
-def clouds(study: Study) -> View | Missing:
-    """A row for each surface: exponents of L* and N* in C over the upper half of the budgets, the floor, L* ahead."""
-    kept = study.fits.headline.draws
-    if kept is None:
-        return Missing("fits.json keeps no draws of the model: it needs compute, and a `fit` of today.")
-    log_c, loss = np.log(np.array(kept.C, float)), np.log(np.array(kept.loss, float))
-    half = log_c >= (log_c[0] + log_c[-1]) / 2
-    table = {"exponent of L* in C": -plane(loss[:, half].T, log_c[half]).coefficients[1]}
-    if kept.N is not None:
-        sizes = np.log(np.array(kept.N, float))
-        table["exponent of N* in C"] = np.array([_slope(log_c, row, half & np.isfinite(row)) for row in sizes])
-    table |= {"floor": np.array(kept.floor, float), f"loss at {power_of_ten(kept.C[-1])} FLOPs": np.exp(loss[:, -1])}
-    rows = pd.DataFrame({name: values for name, values in table.items() if pd.Series(values).nunique() > 1}).dropna()
-    if len(rows) < 2 or len(rows.columns) < 2:
-        return Missing("The draws of the model differ in fewer than two numbers.")
-    return View(rows, note=f"{plural(len(rows), 'draw')}.", names=[])
-
-
-def _slope(x: np.ndarray, y: np.ndarray, kept: np.ndarray) -> float:
-    return float(plane(y[kept], x[kept]).coefficients[1]) if kept.sum() > 1 else np.nan
 
 
 def draw_pairs(data: View) -> Figure:
@@ -135,14 +112,14 @@ FEWEST_BUDGETS = 4
 MOST_SETTINGS = 5
 
 
-def best_per_budget(rows: pd.DataFrame, loss: str = "loss") -> pd.DataFrame:
+def best_per_budget(rows: pd.DataFrame) -> pd.DataFrame:
     """The row of the lowest loss at each budget: models that share their C, or lie in one factor of 2 where few do."""
     logs = np.log(rows["C"].astype(float))
     same = (logs / SAME_LEVEL).round()
     sizes = rows["N"] if "N" in rows and rows["N"].notna().any() else rows.index.to_series()
     shared = sizes.groupby(same).nunique().median() > 1
     budgets = same if shared else np.floor((logs - logs.min()) / np.log(2) + 1e-9)
-    return rows.loc[rows.groupby(budgets)[loss].idxmin()].sort_values("C")
+    return rows.loc[rows.groupby(budgets)["loss"].idxmin()].sort_values("C")
 
 
 def winners(study: Study) -> View | Missing:
@@ -155,7 +132,7 @@ def winners(study: Study) -> View | Missing:
     tuned = [k for k in tuned if best[k].nunique() > 1]
     shown = ["loss", *(k for k in "ND" if best[k].nunique() > 1), *tuned[:MOST_SETTINGS]]
     keys = study.fits.settings_laws.keys if study.fits.settings_laws else {}
-    linear = [k for k in shown if not (best[k] > 0).all() or (k in keys and keys[k].scale != "log")]
+    linear = [k for k in shown if not (best[k] > 0).all() or (k in keys and not keys[k].log)]
     x = np.log(best["C"].to_numpy(float))
     ahead = max(
         [x[-1] + (x[-1] - x[0]) / (len(x) - 1), *(np.log(p.at["C"]) for p in study.fits.predictions if "C" in p.at)]
@@ -167,11 +144,7 @@ def winners(study: Study) -> View | Missing:
 
 
 def _line(x: Array, values: Array, at: Array, linear: bool) -> pd.DataFrame:
-    x, places = x - x.mean(), at - x.mean()
-    found = plane(values if linear else np.log(values), x)
-    variance = (found.residual**2).sum() / found.free * (1 + 1 / len(x) + places**2 / (x**2).sum())
-    half = stdtrit(found.free, 0.975) * np.sqrt(variance)
-    value = found.at(places)
+    value, half = line_at(x, values if linear else np.log(values), at, LEVEL)
     table = pd.DataFrame({"value": value, "low": value - half, "high": value + half})
     return (table if linear else np.exp(table)).assign(C=np.exp(at))
 

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mnist_scaling.reporting.parts import cell_text
+from mnist_scaling.reporting.text import cell_text
 
 HERE = Path(__file__).parent
 

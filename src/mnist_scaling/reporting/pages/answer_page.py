@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.pages import draw
-from mnist_scaling.reporting.parts import TextTable
-from mnist_scaling.reporting.text import plural
+from mnist_scaling.reporting.text import TextTable, plural
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,9 @@ class Section:
 
 
 def page(title: str, question: str, scale: str, sections: Sequence[Section], command: str, json: str) -> str:
-    """The whole page as HTML.
+    """The whole page as HTML: one section, or one for each part.
 
-    Parameters
-    ----------
-    title, question, scale : str
-    sections : sequence of Section
-        One, or one for each part.
-    command : str
-        What makes the page again.
-    json : str
-        The file with the same numbers.
+    `command` makes the page again, `json` is the file with the same numbers.
     """
     return draw(
         "answer.html.j2", kicker=f"Answer, scale {scale}", title=title, question=question, scale=scale,

@@ -13,7 +13,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.reporting.documents.comparison_json import read_comparison
 from mnist_scaling.reporting.documents.fits_json import read_fits
 from mnist_scaling.reporting.pages import draw
-from mnist_scaling.reporting.parts import TextTable
+from mnist_scaling.reporting.text import TextTable
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import DamagedFileError, read_json
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -23,18 +23,7 @@ NAME = "index.html"
 
 
 def page(folder: Path) -> str:
-    """The whole page as HTML.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/.
-
-    Raises
-    ------
-    InputError
-        When there is nothing in it.
-    """
+    """The whole page of multirun/ as HTML; InputError when there is nothing in it."""
     tables = {
         "Studies": TextTable(["study", "cells", "what it says", "trust"], [*_studies(folder)]),
         "Comparisons": TextTable(["comparison", "what it says"], [*_comparisons(folder)]),

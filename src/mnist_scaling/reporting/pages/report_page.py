@@ -16,8 +16,7 @@ from mnist_scaling.reporting.figures.change import Change
 from mnist_scaling.reporting.figures.other_axes import NO_AXIS
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
-from mnist_scaling.reporting.words import fit_tables, in_short, recipe, report_words
-from mnist_scaling.reporting.words.checklist import checklist
+from mnist_scaling.reporting.words import checklist, fit_tables, in_short, report_words
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.plan_words import resolved_parts
 from mnist_scaling.study import files, layout
@@ -35,16 +34,7 @@ MOST_POINTS = 400
 
 
 def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES) -> str:
-    """The whole report of one arm as HTML.
-
-    Parameters
-    ----------
-    study : Study
-    shown : sequence of Shown
-        Output of `figure_files.make_all`.
-    figures_at : str
-        Folder of the figures' files, as the captions name it.
-    """
+    """The whole report of one arm as HTML; captions name `figures_at`, the folder of the figures' files."""
     fits = study.fits
     laws, frontier = fit_tables.law_table(fits), fit_tables.frontier_table(fits)
     best_settings = settings_table(fits.settings_laws)
@@ -70,15 +60,15 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         cells=report_words.cell_table(study),
         seeds=report_words.seed_table(study),
         draws=draws(study),
-        checklist=checklist(study),
+        checklist=checklist.checklist(study),
         flags=flags(study),
         resolved=resolved_parts((files.read_json(study.folder / layout.RESOLVED) if study.is_study else None) or {}),
         sections=sections(shown, also),
         missing=[s for s in shown if s.svg is None and s.data is not NO_TRIALS and s.data is not NO_AXIS],
         figures_at=figures_at,
-        commands=recipe.commands(study),
-        settings=recipe.settings(study),
-        versions=recipe.versions(study),
+        commands=checklist.commands(study),
+        settings=checklist.settings(study),
+        versions=checklist.versions(study),
         stored_versions=study.is_study,
     )
 
@@ -86,13 +76,7 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
 def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = ()) -> str:
     """The page before those of the arms: their exponents side by side, what `compare` said, and a link to each.
 
-    Parameters
-    ----------
-    arms : sequence of Study
-    pages : sequence of str
-        File name of each arm's own page.
-    compared : sequence of str
-        Output of `loading.load_comparison`.
+    `pages` are the file names of the arms' own pages, `compared` is the output of `loading.load_comparison`.
     """
     by = arms[0].fits.settings["by"]
     links = [Markup('<a href="{}">{}</a>').format(page, arm.arm) for arm, page in zip(arms, pages, strict=True)]
@@ -105,7 +89,7 @@ def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str
         compared=compared,
         comparison=layout.COMPARISON_PAGE,
         columns=",".join(by),
-        commands=recipe.commands(arms[0]),
+        commands=checklist.commands(arms[0]),
     )
 
 

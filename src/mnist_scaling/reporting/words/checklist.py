@@ -1,20 +1,22 @@
-"""The checklist of (Mis)Fitting in our words, filled in for one study or table from its files.
+"""How a study or table was made: commands, ranges, versions; and the checklist of (Mis)Fitting, filled in.
 
 Source: Li, Kudugunta & Zettlemoyer 2025, (Mis)Fitting: A Survey of Scaling Laws, arXiv 2502.18969, appendix.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from markupsafe import Markup
 
-from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.parts import TextTable
-from mnist_scaling.reporting.text import count, formula, listing, number, plural, spaced, symbol
+from mnist_scaling.reporting.documents.loading import Study, axis_value
+from mnist_scaling.reporting.figures.change import describe
+from mnist_scaling.reporting.text import TextTable, count, formula, listing, number, plural, spaced, symbol
+from mnist_scaling.study import identity, layout, records
 from mnist_scaling.study.columns import CELL_TABLE, label
-from mnist_scaling.study.identity import COMMIT, DATA, IDENTITY
+from mnist_scaling.study.identity import COMMIT, DATA, IDENTITY, range_in_words
 
 UNTOLD = "The table does not tell."
 """What stands where only a study knows."""
@@ -52,7 +54,7 @@ def _training(study: Study) -> Pairs:
     ]
     runs = f", {plural(len(study.trials), 'run')} with tuning and repeats" if len(study.trials) else ""
     yield "How many models, of which sizes, on how much data?", f"{plural(len(cells), 'cell')}{runs}: {listing(sizes)}."
-    yield "Which data?", listing([_flat(facts) for facts in record.get(DATA, [])]) or UNTOLD
+    yield "Which data?", listing([_in_words(facts) for facts in record.get(DATA, [])]) or UNTOLD
     passes = (cells["D"] / cells["U"]).max()
     again = f"Yes, up to {number(passes, 2)} times." if passes > 1.0001 else "No." if passes == passes else UNTOLD
     yield "Is any example seen more than once in a run?", again
@@ -62,12 +64,12 @@ def _training(study: Study) -> Pairs:
         f"{tuned}: tuned in every cell by itself, in {cells['n_trials'].median():.0f} trials." if tuned else "By hand."
     )
     yield "How were hyperparameters chosen?", chosen if study.is_study else UNTOLD
-    identity = record.get(IDENTITY, {})
-    used = [str(v).rpartition(".")[2] for k, v in identity.get("method", {}).items() if k.endswith("_target_")]
+    known = record.get(IDENTITY, {})
+    used = [str(v).rpartition(".")[2] for k, v in known.get("method", {}).items() if k.endswith("_target_")]
     yield "By which sampler and pruner?", listing(used) or UNTOLD
     yield "What else changes with size?", listing([label(a) for a in study.axes]) or UNTOLD
     commit = record.get(COMMIT)
-    code = [str(identity.get("program", "")), f"commit {commit}" if commit else ""]
+    code = [str(known.get("program", "")), f"commit {commit}" if commit else ""]
     yield "Which code trained it?", listing([*filter(None, code)]) or UNTOLD
 
 
@@ -90,7 +92,7 @@ def _measured(study: Study) -> Pairs:
     fewest = f"{cells['n_repeats'].min():.0f} or more" if repeated else ""
     mean = f"The mean over the {fewest} repeats of a cell. " if repeated else ""
     yield "Was it changed before the fit?", f"{mean}No floor was taken off, and nothing was smoothed."
-    left = [f"{plural(len(data.left_out), 'row')} with {listing(sorted({row.why for row in data.left_out}))}"]
+    left = [f"{plural(len(data.left_out), 'row')} with {listing(sorted({str(row['why']) for row in data.left_out}))}"]
     out = [*(left if data.left_out else []), *([f"{plural(len(data.masked), 'row')} at chance"] if data.masked else [])]
     out += [f"all but rows with {settings['where']}"] if settings.get("where") else []
     yield "Were any left out?", listing(out) or "No."
@@ -127,5 +129,59 @@ def _fit(study: Study) -> Pairs:
     yield "Does the answer hang on these choices?", f"{counted} fitted alone stand in tables of their own above."
 
 
-def _flat(facts: Any) -> str:
-    return ", ".join(f"{label(k)} {v}" for k, v in facts.items() if isinstance(v, str | int))
+def commands(study: Study) -> list[str]:
+    """The commands that make all this again."""
+    fitted, where = study.fits.command, f"fits={study.fits_folder}"
+    if not study.is_study:
+        return [
+            fitted or f"python -m mnist_scaling.fit table={study.table} …",
+            f"python -m mnist_scaling.report {where}",
+        ]
+    name = layout.name_argument(study.folder)
+    return [
+        str(study.record[identity.COMMAND]),
+        fitted or f"python -m mnist_scaling.fit {name}",
+        f"python -m mnist_scaling.report {name if study.fits_folder == study.folder else where}",
+    ]
+
+
+def settings(study: Study) -> list[tuple[str, str]]:
+    """Pairs of name and value, in reading order."""
+    out = [("grid", f"{label(a)} {_levels(study, a)}") for a in study.axes]
+    out += [(f"search range of {key}", text) for key, text in _ranges(study).items()]
+    change = study.fits.tuning_change
+    if change is not None and change.setting:
+        out.append(("untuned setting (the control of every cell)", describe(change.setting)))
+    out += [("fit", _in_words(study.fits.settings))] if study.fits.settings else []
+    known = {"name", "axes", "grid", "tuned", IDENTITY, identity.COMMAND, identity.VERSIONS}
+    out += [(label(k), _in_words(v)) for k, v in study.record.items() if k not in known]
+    return out
+
+
+def versions(study: Study) -> list[tuple[str, str]]:
+    """Of the study where study.json keeps them, else of the environment that writes the report."""
+    return list(study.record.get(identity.VERSIONS, identity.versions()).items())
+
+
+def _levels(study: Study, axis: str) -> str:
+    return ", ".join(axis_value(v) for v in sorted(study.cells[axis].dropna().unique()))
+
+
+def _ranges(study: Study) -> dict[str, str]:
+    """Search range of each tuned key in words: the range of most cells, and the others, whose range was widened."""
+    found: dict[str, Counter[str]] = {}
+    for cell in records.read_cells(study.folder).values():
+        for key, text in cell.get("space", {}).items():
+            found.setdefault(key, Counter())[range_in_words(text)] += 1
+    out = {}
+    for key, ranges in found.items():
+        usual, *others = ranges.most_common()
+        rest = [f"{text} in {plural(count, 'cell')}" for text, count in others]
+        out[key] = "; ".join([usual[0] if not rest else f"{usual[0]} in {plural(usual[1], 'cell')}", *rest])
+    return out
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{label(str(k))} {_in_words(v)}" for k, v in value.items() if v not in (None, [], ""))
+    return "; ".join(map(_in_words, value)) if isinstance(value, list) else str(value)

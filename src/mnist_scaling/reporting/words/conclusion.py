@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, margin_of
 from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, Pair
-from mnist_scaling.reporting.parts import STRONG, Part, Sentence, TextTable
 from mnist_scaling.reporting.text import (
+    STRONG,
+    Part,
+    Sentence,
+    TextTable,
     estimate,
     factor,
     number,
@@ -25,11 +27,6 @@ EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}
 """The variable whose exponent each name is."""
 
 
-def concluded(pair: Pair) -> Pair:
-    """A pair with what was compared and its verdict in sentences."""
-    return replace(pair, what=what(pair), sentence=sentence(pair))
-
-
 def what(pair: Pair) -> str:
     """What was compared."""
     a, b = pair.names
@@ -42,8 +39,8 @@ def what(pair: Pair) -> str:
 
 def sentence(pair: Pair) -> str:
     """The verdict: exponents, offset, and the compute multiplier where there is one."""
-    words, slopes = pair.verdict, pair.exponents_of_plane
-    names = [name for name in EXPONENTS if name in slopes]
+    words, slopes = pair.verdict, pair.slopes
+    names = [name for name in EXPONENTS if name in slopes and slopes[name].difference.known]
     parts = " and ".join(_of_slope(k, slopes[k], words[k], pair.margin) for k in names)
     text = f"{parts[:1].upper()}{parts[1:]}." if parts else ""
     text += f" {_of_offset(pair, all(words[k] == EQUIVALENT for k in names))}"
@@ -53,7 +50,7 @@ def sentence(pair: Pair) -> str:
 def luck_sentence(pair: Pair) -> str:
     """What tuning left to luck, whence it is known, and what is assumed of it."""
     luck = pair.tuning_luck
-    if pair.noise.freedom <= 0:
+    if pair.noise.get("freedom", math.nan) <= 0:
         return "Too few cells were compared to measure noise or luck, so there are no intervals."
     if math.isnan(luck.sd):
         return "Nothing was tuned, so the intervals hold the scatter of each cell alone."

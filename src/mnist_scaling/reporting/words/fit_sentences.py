@@ -12,8 +12,20 @@ from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
-from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
-from mnist_scaling.reporting.text import decimals, estimate, listing, number, plural, spaced
+from mnist_scaling.reporting.text import (
+    GOOD,
+    QUIET,
+    STRONG,
+    WARNING,
+    Part,
+    Sentence,
+    decimals,
+    estimate,
+    listing,
+    number,
+    plural,
+    spaced,
+)
 from mnist_scaling.reporting.words import fit_tables as tables
 from mnist_scaling.reporting.words.in_short import trusted, warnings
 
@@ -31,11 +43,11 @@ def description(fits: Fits) -> list[Markup]:
     """Which law is the nearest, how far off it is, and what the model's own law may miss; or why nothing is quoted."""
     headline, law = fits.headline, fits.laws.get(fits.selected or "")
     if law is None or fits.selected is None:
-        return [Markup("{}").format(spaced(headline.slope_N.why))] if fits.selection.reason else []
+        return [Markup("{}").format(spaced(headline.slope_N.why))] if fits.selection.get("reason") else []
     if law.rmse_log < EXACT:
         return [Markup("The law <b>{}</b> passes through these losses to rounding.").format(spaced(fits.selected))]
     within = f"{number(100 * law.rmse_log, 2)} %"
-    misfit = estimate(_per_cent(headline.misfit), lambda x: number(x, 2))
+    misfit = estimate(headline.misfit, lambda x: number(100 * x, 2))
     against = f"against a noise of {number(100 * headline.noise, 2)} % per cell"
     # The misfit is what the model's own law misses, which a law of fewer parameters may miss more of.
     base = next(iter(headline.laws), fits.selected)
@@ -47,10 +59,6 @@ def description(fits: Fits) -> list[Markup]:
     else:
         text = "The law <b>{}</b> is the nearest, within {} (rms); the numbers rest on {}: it may miss {} %, small {}."
     return [Markup(text).format(spaced(fits.selected), within, near, misfit, against)]
-
-
-def _per_cent(found: Interval) -> Interval:
-    return Interval(100 * found.value, 100 * found.low, 100 * found.high)
 
 
 def quote(fits: Fits, loss: bool = False) -> Markup | None:
@@ -200,7 +208,7 @@ def _rows(fits: Fits) -> Iterator[Part]:
     if data.masked:
         yield Sentence(f"Left out at chance: {plural(len(data.masked), 'row')} (mask_chance=true)", WARNING)
     if data.left_out:
-        reasons = ", ".join(sorted({row.why for row in data.left_out}))
+        reasons = ", ".join(sorted({row["why"] for row in data.left_out}))
         yield Sentence(f"Left out: {plural(len(data.left_out), 'row')} with {reasons}", WARNING)
 
 

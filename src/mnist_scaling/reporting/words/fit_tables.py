@@ -11,11 +11,11 @@ from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, Quoted
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
-from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import (
     DASH,
     EXPONENT_OF,
     NB,
+    TextTable,
     bracket,
     count,
     decimals,
@@ -25,8 +25,8 @@ from mnist_scaling.reporting.text import (
     one_decimal,
     spaced,
     symbol,
+    three_digits,
 )
-from mnist_scaling.reporting.text import three_digits as digits
 from mnist_scaling.settings.tuning_change import CHANGE
 from mnist_scaling.study.columns import label
 
@@ -156,7 +156,7 @@ def _law_row(name: str, law: LawRecord, selected: bool) -> list[Any]:
         law.n,
         number(law.rmse_log),
         one_decimal(law.aicc),
-        digits(law.holdout.rmse_log),
+        three_digits(law.holdout.rmse_log),
         law.status,
     ]
 

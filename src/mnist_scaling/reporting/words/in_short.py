@@ -11,7 +11,7 @@ from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits
-from mnist_scaling.reporting.text import estimate, listing, number
+from mnist_scaling.reporting.text import estimate, factor, listing, number
 from mnist_scaling.study.flags import ERROR, SEVERITIES, WARNING
 
 FACTOR = 4.0
@@ -40,7 +40,8 @@ def answer(fits: Fits) -> AnswerRecord:
     grave = any(flag.severity == ERROR for flag in fits.flags) or any(slope.low <= 0 for slope in slopes.values())
     trust = LOW if grave or not slopes else FAIR if doubts else HIGH
     sentence = _sentence(fits, slopes) if slopes else f"Quote no single exponent. {why}"
-    return AnswerRecord(sentence, trust, doubts, _next(fits))
+    advised = (flag.remedy for flag in warnings(fits) if flag.remedy)
+    return AnswerRecord(sentence, trust, doubts, fits.data.unfinished or next(advised, ""))
 
 
 def _slopes(fits: Fits) -> dict[str, Interval]:
@@ -54,7 +55,7 @@ def _slopes(fits: Fits) -> dict[str, Interval]:
 
 def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
     """L(4 x) / L(x) = 4^-slope, of each x: the slope at the largest cell, which a law with a floor bends beyond it."""
-    ratios = [(SIZES[name], estimate(_ratio(slope), _two, " ")) for name, slope in slopes.items()]
+    ratios = [(SIZES[name], estimate(_ratio(slope), factor, " ")) for name, slope in slopes.items()]
     where = f"along {fits.headline.ray.line}" if fits.headline.ray else "at the largest cell"
     (first, ratio), *others = ratios
     more = "".join(f"; four times the {name} to {ratio}" for name, ratio in others)
@@ -64,10 +65,6 @@ def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
 
 def _ratio(slope: Interval) -> Interval:
     return Interval(FACTOR**-slope.value, FACTOR**-slope.high, FACTOR**-slope.low)
-
-
-def _two(value: float) -> str:
-    return f"{value:.2f}"
 
 
 def _doubts(fits: Fits, slopes: dict[str, Interval]) -> Iterator[str]:
@@ -100,8 +97,3 @@ def warnings(fits: Fits) -> list[Flag]:
     """Errors, then warnings; of these, first what concerns cells, and so can be mended by runs."""
     raised = [flag for flag in fits.flags if flag.severity in (ERROR, WARNING)]
     return sorted(raised, key=lambda flag: (SEVERITIES.index(flag.severity), not flag.cells))
-
-
-def _next(fits: Fits) -> str:
-    """What the gravest flag advises; empty where there is none."""
-    return fits.data.unfinished or next((flag.remedy for flag in warnings(fits) if flag.remedy), "")

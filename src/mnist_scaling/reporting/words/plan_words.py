@@ -17,9 +17,11 @@ from mnist_scaling.planning.next_budget import NextBudget
 from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.predictions import SEAL
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.reporting import parts as tone
-from mnist_scaling.reporting.parts import Part, Sentence, TextTable
+from mnist_scaling.reporting import text as tone
 from mnist_scaling.reporting.text import (
+    Part,
+    Sentence,
+    TextTable,
     duration,
     estimate,
     number,

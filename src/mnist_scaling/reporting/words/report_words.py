@@ -10,10 +10,10 @@ from markupsafe import Markup
 
 from mnist_scaling.reporting.documents.loading import ROLES, Study, axis_value
 from mnist_scaling.reporting.figures.change import Change, describe
-from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import (
     DASH,
     EXPONENT_OF,
+    TextTable,
     count,
     duration,
     estimate,
@@ -33,7 +33,7 @@ def opening(study: Study) -> list[Markup]:
     """The first paragraph, sentence by sentence: the grid, the runs, their cost, the best cell."""
     cells = study.cells
     varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
-    grid = " × ".join(_levels(n, label(a)) for a, n in varying)
+    grid = " × ".join(plural(n, label(a)) for a, n in varying)
     sizes = [f"{_range(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
     sizes = sizes[:2] if study.is_study else sizes
     what = plural(len(cells), "cell" if study.is_study else "row") + (f" ({grid})" if grid else "")
@@ -160,19 +160,18 @@ def _cost(study: Study) -> Markup:
     runs = len(trials) or int((study.cells["n_trials"] + study.cells["n_repeats"]).sum())
     text = f"{plural(runs, 'run')}"
     spent = trials["flops_spent"].fillna(trials["flops"])  # a run that diverged may lack the first
-    total, tuning = spent.sum(), spent[trials["stage"] == TRIAL].sum()
-    if total > 0:
-        text += f", {power_of_ten(float(total))} training FLOPs ({100 * tuning / total:.0f} % of them for tuning)"
+    if (total := spent.sum()) > 0:
+        kinds = trials["stage"].mask(trials["state"] == PRUNED, PRUNED)
+        words = {TRIAL: "trials", PRUNED: "pruned trials", REPEAT: "repeats"}
+        shares = spent.groupby(kinds).sum() / total
+        told = [f"{100 * shares[kind]:.0f} % for {said}" for kind, said in words.items() if kind in shares]
+        text += f", {power_of_ten(float(total))} training FLOPs ({listing(told)})"
     seconds = study.cells["seconds"].astype(float).sum()
     if seconds > 0:
         text += f", {duration(float(seconds))} of computing"
     states = {s: int((trials["state"] == s).sum()) for s in (PRUNED, DIVERGED, FAILED)}
     bad = listing([f"{n} {s.lower()}" for s, n in states.items() if n])
     return Markup("{}{}.").format(text, f"; {bad}" if bad else "")
-
-
-def _levels(n: int, name: str) -> str:
-    return plural(n, name) if not name.endswith("s") else f"{n} {name}"
 
 
 def _range(study: Study, column: str) -> str:
