@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.reporting.documents.comparison_json import read_comparison
 from mnist_scaling.reporting.documents.fits_json import (
     AnswerRecord,
@@ -141,9 +141,9 @@ def load_arms(folder: Path) -> list[Study]:
     """
     path = folder / layout.FITS
     if not folder.is_dir():
-        known = sorted(cells.parent.name for cells in folder.parent.glob(f"*/{layout.CELLS}"))
-        fix = f"there is {', '.join(known)}" if known else "run a study first"
-        raise InputError(f"`name` must be a study in {folder.parent}, but there is no {folder}: {fix}.")
+        known = layout.known_studies(folder.parent)
+        fix = nearest(folder.name, known, "" if known else "run a study first.")
+        raise InputError(f"`name` must be a study in {folder.parent}, but there is no {folder}: {fix}")
     if not (path.is_file() or (folder / layout.CELLS).is_file()):
         raise _not_run(folder)
     unfitted = not path.is_file() and (folder / layout.STUDY).is_file()

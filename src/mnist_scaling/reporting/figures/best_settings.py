@@ -62,7 +62,7 @@ def best_settings(study: Study) -> BestSettings | Missing:
     """Best settings and their laws, from `settings_laws` of fits.json."""
     found = study.fits.settings_laws
     if found is None or found.status != OK:
-        return Missing(found.status if found else "fits.json has no laws of the best settings: run `fit` again.")
+        return Missing(found.status if found else "Laws of the best settings are fitted by `fit`: run it.")
     laws = known_settings_laws(found)
     rows = [panels for one in laws if (panels := _panels(study, found, one))]
     without = [f"{label(one.key.name)} ({_within(one.status)})" for one in laws if not one.laws]

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import count, formula, listing, number, plural, spaced, symbol
+from mnist_scaling.reporting.words.report_words import span
 from mnist_scaling.study.columns import CELL_TABLE, label
 from mnist_scaling.study.identity import COMMIT, DATA, IDENTITY
 
@@ -46,7 +47,7 @@ def _law(study: Study) -> Pairs:
 def _training(study: Study) -> Pairs:
     cells, record = study.cells, study.record
     sizes = [
-        f"{count(cells[role].min())} to {count(cells[role].max())} {study.call(role)} ({cells[role].nunique()} levels)"
+        f"{span(study, role)} {study.call(role)} ({plural(cells[role].nunique(), 'level')})"
         for role in ("N", "D")
         if cells[role].notna().any()
     ]

@@ -36,6 +36,7 @@ def description(fits: Fits) -> list[Markup]:
         return [Markup("The law <b>{}</b> passes through these losses to rounding.").format(spaced(fits.selected))]
     within = f"{number(100 * law.rmse_log, 2)} %"
     misfit = estimate(_per_cent(headline.misfit), lambda x: number(x, 2))
+    misfit = "less than 0.01" if headline.misfit.high < 1e-4 else misfit
     against = f"against a noise of {number(100 * headline.noise, 2)} % per cell"
     # The misfit is what the model's own law misses, which a law of fewer parameters may miss more of.
     base = next(iter(headline.laws), fits.selected)

@@ -52,6 +52,25 @@ OF_ARMS = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
 """What is quoted of arms side by side."""
 
 
+_WORDS = {
+    "slope_N": (2, -1, "twice the parameters leave {} of the loss"),
+    "slope_D": (2, -1, "twice the data leaves {} of the loss"),
+    "slope_C": (2, -1, "twice the compute leaves {} of the loss"),
+    "N_exponent": (10, 1, "ten times the compute is best spent on {} times the parameters"),
+    "D_exponent": (10, 1, "and on {} times the data"),
+    "loss_exponent": (10, -1, "ten times the compute, spent like that, leaves {} of the loss"),
+}
+"""What an exponent says: how many times as much, its sign, and what comes of that."""
+
+
+def _in_words(key: str, found: Quoted) -> str:
+    """What a number says, or why there is none."""
+    if key == "floor" and found.low <= 0:
+        return "no floor is shown"
+    times, sign, text = _WORDS.get(key.removeprefix("middle_"), (1, 1, ""))
+    return text.format(f"{times ** (sign * found.value):.2g}") if found.known else found.why
+
+
 def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:
     """A number of the headline with the sign that it is quoted with: positive where the loss falls."""
     found: Quoted = getattr(headline, key)
@@ -79,7 +98,7 @@ def quoted_table(fits: Fits) -> TextTable:
         if along or (not quoted.known and (key in ONLY_IF_KNOWN or single)):
             continue
         where = places.get(key.split("_")[0], "")
-        rows.append([name, where, *_shown(quoted), quoted.why])
+        rows.append([name, where, *_shown(quoted), _in_words(key, quoted)])
     for one in headline.loss:
         found = Interval(one.value, one.low, one.high)
         size = "at the best size for it" if one.optimal is not False else "N and D share what is added"
@@ -89,7 +108,7 @@ def quoted_table(fits: Fits) -> TextTable:
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
         "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance."
     )
-    return TextTable(["", "", "value", f"{fits.level} interval", ""], rows, note)
+    return TextTable(["", "", "value", f"{fits.level} interval", "in words"], rows, note)
 
 
 def counts_table(fits: Fits) -> TextTable | None:

@@ -12,7 +12,7 @@ from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits
 from mnist_scaling.reporting.text import estimate, listing, number
-from mnist_scaling.study.flags import ERROR, SEVERITIES, WARNING
+from mnist_scaling.study.flags import ERROR, SEVERITIES, TOO_FEW_CELLS, WARNING
 
 FACTOR = 4.0
 """Times as much data, parameters or compute: what it does to the loss is the sentence."""
@@ -97,9 +97,11 @@ def trusted(answer: AnswerRecord) -> str:
 
 
 def warnings(fits: Fits) -> list[Flag]:
-    """Errors, then warnings; of these, first what concerns cells, and so can be mended by runs."""
+    """Errors, then warnings; of these, first that cells are too few, then what concerns cells: runs mend both."""
     raised = [flag for flag in fits.flags if flag.severity in (ERROR, WARNING)]
-    return sorted(raised, key=lambda flag: (SEVERITIES.index(flag.severity), not flag.cells))
+    return sorted(
+        raised, key=lambda flag: (SEVERITIES.index(flag.severity), flag.code != TOO_FEW_CELLS, not flag.cells)
+    )
 
 
 def _next(fits: Fits) -> str:

@@ -37,7 +37,7 @@ def settings(study: Study) -> list[tuple[str, str]]:
     if change is not None and change.setting:
         out.append(("untuned setting (the control of every cell)", describe(change.setting)))
     out += [("fit", _flat(study.fits.settings))] if study.fits.settings else []
-    known = {"name", "axes", "grid", "tuned", IDENTITY, identity.COMMAND, identity.VERSIONS}
+    known = {"name", "axes", "grid", "tuned", IDENTITY, identity.COMMAND, identity.VERSIONS, identity.ASKED}
     out += [(label(k), _flat(v)) for k, v in study.record.items() if k not in known]
     return out
 
