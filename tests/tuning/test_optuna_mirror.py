@@ -74,7 +74,8 @@ def test_the_dashboard_has_a_note_on_each_cell(folder: Path) -> None:
         assert f"3 trials, runs in `{folder}/width={width}/`" in note
         curve = note.rpartition(": ")[2]
         losses = [value for _, value in expected(folder)[f"width={width}"]]
-        assert len(curve) == 3 and curve.index("▁") == losses.index(min(losses))
+        assert len(curve) == 3
+        assert curve.index("▁") == losses.index(min(losses))
 
 
 def test_the_newest_study_is_the_grid_with_the_best_trial_of_each_cell(folder: Path) -> None:
