@@ -106,7 +106,7 @@ def read(config: FitConfig) -> Source:
         return Source(path, rows, None)
     path = found_folder(config.name) / CELLS
     if not path.is_file():
-        fix = nearest(path.parent.name, known_studies(), "check `name`, or run the study first.")
+        fix = nearest(path.parent.name, known_studies(), "check `name`, or start its sweep (again) first.")
         raise InputError(f"A study must have {path}, but there is none: {fix}")
     frame = _other_counts(read_study_table(path, [header for header in wanted.values() if header]))
     names = measured_columns(study_columns(wanted, frame.columns), wanted, frame)

@@ -186,6 +186,8 @@ def _unfitted(folder: Path) -> Fits:
     trials = read_study_table(folder / layout.TRIALS) if (folder / layout.TRIALS).is_file() else pd.DataFrame()
     fit = f"python -m mnist_scaling.fit {layout.name_argument(folder)}"
     why = f"No law is fitted: `{fit}` fits one, or says what it lacks."
+    if len(frame) == 1:
+        why = "No law is fitted, because one cell shows no slope: give an axis more values."
     data = DataRecord(
         sha256=hashlib.sha256((folder / layout.CELLS).read_bytes()).hexdigest(),
         unfinished=unfinished(folder, frame, trials, record) or None,

@@ -66,7 +66,10 @@ def _training(study: Study) -> Pairs:
     identity = record.get(IDENTITY, {})
     used = [str(v).rpartition(".")[2] for k, v in identity.get("method", {}).items() if k.endswith("_target_")]
     yield "By which sampler and pruner?", listing(used) or UNTOLD
-    yield "What else changes with size?", listing([label(a) for a in study.axes]) or UNTOLD
+    yield (
+        "What else changes with size?",
+        listing([label(a) for a in study.axes]) or ("Nothing." if study.is_study else UNTOLD),
+    )
     commit = record.get(COMMIT)
     code = [str(identity.get("program", "")), f"commit {commit}" if commit else ""]
     yield "Which code trained it?", listing([*filter(None, code)]) or UNTOLD

@@ -56,7 +56,7 @@ _WORDS = {
     "slope_N": (2, -1, "twice the parameters leave {} of the loss"),
     "slope_D": (2, -1, "twice the data leaves {} of the loss"),
     "slope_C": (2, -1, "twice the compute leaves {} of the loss"),
-    "N_exponent": (10, 1, "ten times the compute is best spent on {} times the parameters"),
+    "N_exponent": (10, 1, "ten times the compute is best spent on {} times the parameters (`N_exponent`)"),
     "D_exponent": (10, 1, "and on {} times the data"),
     "loss_exponent": (10, -1, "ten times the compute, spent like that, leaves {} of the loss"),
 }
