@@ -15,7 +15,7 @@ from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
 from mnist_scaling.reporting.text import decimals, estimate, listing, number, plural, spaced
 from mnist_scaling.reporting.words import fit_tables as tables
-from mnist_scaling.reporting.words.in_short import trusted, warnings
+from mnist_scaling.reporting.words.in_short import LOW, trusted, warnings
 
 STATED = ("slope_N", "slope_D", "slope_C", "N_exponent", "D_exponent", "loss_exponent", "floor")
 """Numbers of the headline that are quoted in a sentence; all of them stand in the page's first table."""
@@ -77,9 +77,9 @@ def quote(fits: Fits, loss: bool = False) -> Markup | None:
     ]
     if not parts:
         return None
-    return Markup("<b>Quote</b>{}, with what a law may miss in the intervals: {}.").format(
-        along, Markup("; ").join(parts)
-    )
+    word = "Not to be quoted yet" if fits.answer.trust == LOW else "Quote"
+    said = Markup("; ").join(parts)
+    return Markup("<b>{}</b>{}, with what a law may miss in the intervals: {}.").format(word, along, said)
 
 
 def ahead(fits: Fits) -> str:
@@ -201,7 +201,7 @@ def _rows(fits: Fits) -> Iterator[Part]:
     if data.masked:
         yield Sentence(f"Left out at chance: {plural(len(data.masked), 'row')} (mask_chance=true)", WARNING)
     if data.left_out:
-        reasons = ", ".join(sorted({row.why for row in data.left_out}))
+        reasons = " or ".join(sorted({row.why for row in data.left_out}))
         yield Sentence(f"Left out: {plural(len(data.left_out), 'row')} with {reasons}", WARNING)
 
 

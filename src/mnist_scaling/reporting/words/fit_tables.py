@@ -68,7 +68,7 @@ def _in_words(key: str, found: Quoted) -> str:
     if key == "floor" and found.low <= 0:
         return "no floor is shown"
     times, sign, text = _WORDS.get(key.removeprefix("middle_"), (1, 1, ""))
-    return text.format(f"{times ** (sign * found.value):.2g}") if found.known else found.why
+    return text.format(number(times ** (sign * found.value), 2)) if found.known else found.why
 
 
 def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:

@@ -59,7 +59,8 @@ def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
     (first, ratio), *others = ratios
     more = "".join(f"; four times the {name} to {ratio}" for name, ratio in others)
     lasts = "if the slopes there go on" if others else "if the slope there goes on"
-    return f"Four times the {first} cuts the loss to {ratio} of what it is {where}{more}, {lasts}."
+    verb = "cuts" if next(iter(slopes.values())).low > 0 else "brings"
+    return f"Four times the {first} {verb} the loss to {ratio} of what it is {where}{more}, {lasts}."
 
 
 def _ratio(slope: Interval) -> Interval:
