@@ -99,4 +99,4 @@ def test_there_is_no_figure_without_laws(grid: Path) -> None:
     assert isinstance(found, Missing)
     assert found.reason.startswith("No tuned setting has a law against size: learning rate (only 0 % of the cells")
     assert best_settings(told(study, SettingsRecord("Nothing was tuned."))) == Missing("Nothing was tuned.")
-    assert best_settings(told(study, None)) == Missing("fits.json has no laws of the best settings: run `fit` again.")
+    assert best_settings(told(study, None)) == Missing("Laws of the best settings are fitted by `fit`: run it.")

@@ -79,7 +79,7 @@ def test_a_study_that_is_not_fitted_shows_its_cells_and_says_what_fits_them(copy
 
 
 def test_an_unknown_study_names_the_known_ones(grid: Path) -> None:
-    with pytest.raises(InputError, match="there is no .*nonsense: there is grid"):
+    with pytest.raises(InputError, match="there is no .*nonsense: choose one of grid"):
         load(grid.parent / "nonsense")
 
 

@@ -65,7 +65,7 @@ def test_fits_from_before_the_statistic_say_so(copy: Path) -> None:
     (copy / "fits.json").write_text(json.dumps(fits))
     data = change.change(load(copy))
     assert isinstance(data, Missing)
-    assert "mnist_scaling.fit name=grid` again" in data.reason
+    assert "mnist_scaling.fit name=grid`: run it" in data.reason
 
 
 def test_a_diverged_untuned_run_leaves_its_cell_out(copy: Path) -> None:

@@ -72,6 +72,10 @@ def test_the_dashboard_has_a_note_on_each_cell(folder: Path) -> None:
         (row,) = cells[cells["width"] == width].to_dict("records")
         assert f"| lr | {row['lr']:.5g} |" in note
         assert f"3 trials, runs in `{folder}/width={width}/`" in note
+        curve = note.rpartition(": ")[2]
+        losses = [value for _, value in expected(folder)[f"width={width}"]]
+        assert len(curve) == 3
+        assert curve.index("▁") == losses.index(min(losses))
 
 
 def test_the_newest_study_is_the_grid_with_the_best_trial_of_each_cell(folder: Path) -> None:
@@ -83,6 +87,8 @@ def test_the_newest_study_is_the_grid_with_the_best_trial_of_each_cell(folder: P
     cells = pd.read_csv(folder / "cells.csv")
     found = {t.params["width"]: (t.value, t.user_attrs["optim.lr"]) for t in storage.get_all_trials(newest._study_id)}
     assert found == {row.width: (row.val_loss, row.lr) for row in cells.itertuples()}
+    note = get_note(optuna.load_study(study_name=GRID, storage=storage))
+    assert all(f"| {row.width} | {row.val_loss:.4f} |" in note for row in cells.itertuples())
 
 
 def test_a_trial_that_was_deleted_meanwhile_is_no_fault_of_the_storage(

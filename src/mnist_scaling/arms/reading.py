@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.config.fit_schema import FitConfig
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.read import read_columns
@@ -24,7 +24,7 @@ from mnist_scaling.study import identity
 from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, WARNING
-from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, found_folder, is_kept
+from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, found_folder, is_kept, known_studies
 from mnist_scaling.study.missing import mixed_code, unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, runs_of, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
@@ -106,7 +106,8 @@ def read(config: FitConfig) -> Source:
         return Source(path, rows, None)
     path = found_folder(config.name) / CELLS
     if not path.is_file():
-        raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
+        fix = nearest(path.parent.name, known_studies(), "check `name`, or start its sweep (again) first.")
+        raise InputError(f"A study must have {path}, but there is none: {fix}")
     frame = _other_counts(read_study_table(path, [header for header in wanted.values() if header]))
     names = measured_columns(study_columns(wanted, frame.columns), wanted, frame)
     study = read_json(path.parent / STUDY) or {}

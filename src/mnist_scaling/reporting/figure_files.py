@@ -66,7 +66,7 @@ def on_page(figure: Figure, name: str, title: str, cells: Mapping[str, str], pre
     buffer, marks = io.StringIO(), mark(figure, prefix)
     with style.theme(), mpl.rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-        figure.set_layout_engine("none")  # as in `save`
+        figure.set_layout_engine(None)  # as in `save`
     return living(buffer.getvalue(), marks, cells, name, title)
 
 
@@ -76,4 +76,4 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str], dpi: i
     with style.theme():
         for suffix in formats:
             figure.savefig(folder / f"{name}.{suffix}", dpi=dpi, metadata=metadata[suffix])
-            figure.set_layout_engine("none")  # one layout for all formats, and no second search for it
+            figure.set_layout_engine(None)  # one layout for all formats: with an engine, each is drawn twice

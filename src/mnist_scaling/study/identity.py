@@ -44,8 +44,8 @@ PACKAGES = (
 )  # fmt: skip
 """Packages whose version can change a result."""
 
-COMMAND, VERSIONS, COMMIT, STARTED, DATA = "command", "versions", "commit", "started", "data"
-"""Keys of study.json; the last holds what is known of each data set, such as its number of classes."""
+COMMAND, VERSIONS, COMMIT, STARTED, DATA, ASKED = "command", "versions", "commit", "started", "data", "cells_asked"
+"""Keys of study.json; the last two: what is known of each data set, and the number of cells of its last sweep."""
 
 
 @dataclass(frozen=True)

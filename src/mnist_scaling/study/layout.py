@@ -134,6 +134,11 @@ def found_folder(name: str) -> Path:
     return path
 
 
+def known_studies(beside: Path = Path(MULTIRUN)) -> list[str]:
+    """Names of the studies in a folder, and of those that come with the repository."""
+    return sorted({cells.parent.name for place in ("*", f"{REFERENCE}/*") for cells in beside.glob(f"{place}/{CELLS}")})
+
+
 def is_kept(folder: Path) -> bool:
     """Whether a folder's tables come with the repository: they are read, and nothing is written beside them."""
     return folder.parent == Path(MULTIRUN) / REFERENCE

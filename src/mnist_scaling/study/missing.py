@@ -97,7 +97,7 @@ def unfinished(
     """That a study is unfinished, as a sentence with the number of finished cells; empty when it is finished.
 
     A cell is finished when it has a loss, which only repeats fill, or when it can't have one: all of its trials, or its
-    repeats, were lost. A cell that has not begun has no row in cells.csv.
+    repeats, were lost. A cell that has not begun has no row in cells.csv, but its sweep has counted it.
     """
     grid = [axis for axis in study.get("grid", study.get("axes", ())) if axis in cells]
     loss = loss if loss in cells else "repeat_val_loss"  # of a program without a test loss
@@ -111,7 +111,7 @@ def unfinished(
         merged = waiting.merge(repeated, on=grid, how="left", indicator=True)
         waiting = merged[merged["_merge"] == "left_only"]
     known = len(cells[grid].drop_duplicates())
-    total, done = max(begun, known), known - len(waiting)
+    total, done = max(begun, known, study.get(identity.ASKED, 0)), known - len(waiting)
     if done == total:
         return ""
     return (

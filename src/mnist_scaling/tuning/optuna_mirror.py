@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -39,6 +40,12 @@ _GRACE_SECONDS = 5
 
 _VERSION, _TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 """Where optuna-dashboard keeps a study's note; importing it takes a second, and a note is shorter than its parts."""
+
+_LONGEST_NOTE = 2045
+"""Letters of a note that go into one attribute of a study."""
+
+_BARS = "▁▂▃▄▅▆▇█"
+"""A curve in a note, low to high in logs; the dashboard's notes hold words, and no figure that needs no server."""
 
 
 class Mirror:
@@ -143,7 +150,10 @@ class Mirror:
             if [(t.params, t.value) for t in old.get_trials()] == [(t.params, t.value) for t in trials]:
                 return
             optuna.delete_study(study_name=name, storage=self._storage)
-        _begun(name, {}, self._storage).add_trials(trials)
+        made = _begun(name, {}, self._storage)
+        made.add_trials(trials)
+        losses = pd.Series([one.value for _, one in best_of], pd.MultiIndex.from_frame(axes))
+        _write_note(made, _table_of(losses))
         self._names.add(name)
 
     def _study(self, cell: Cell) -> tuple[optuna.Study, int]:
@@ -181,6 +191,27 @@ def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path
             f"| {name} | {f'{value:.5g}' if isinstance(value, float) else value} |" for name, value in values.items()
         )
         text += "\n\n" + "\n".join([f"| best so far | trial {selected.index} |", "|---|---|", *rows])
+        logs = np.log([trial.value for trial in trials if trial.value and np.isfinite(trial.value)])
+        heights = (len(_BARS) - 1) * (logs - logs.min()) / max(np.ptp(logs), 1e-9)
+        text += f"\n\nval_loss, trial by trial: {''.join(_BARS[round(height)] for height in heights)}"
+    _write_note(study, text)
+
+
+def _table_of(losses: pd.Series) -> str:
+    """The grid's losses as a note: a row for each value of the first axis, a column for those of all others."""
+    across = [*range(1, losses.index.nlevels)]
+    table = losses.unstack(across) if across else losses.droplevel([]).to_frame("val_loss")
+    head = [f"{losses.index.names[0]} \\ {', '.join(map(str, losses.index.names[1:]))}", *map(str, table.columns)]
+    rows = [
+        [str(place), *(f"{loss:.4f}" for loss in row)] for place, row in zip(table.index, table.values, strict=True)
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return "The lowest val_loss of each cell's trials.\n\n" + "\n".join(lines)
+
+
+def _write_note(study: optuna.Study, text: str) -> None:
+    """Put a note on a study, unless it is there; of one that is too long for a database, its first paragraph."""
+    text = text if len(text) <= _LONGEST_NOTE else text.partition("\n\n")[0]
     storage, number = study._storage, study._study_id
     known = storage.get_study_system_attrs(number)
     if known.get(_TEXT) != text:

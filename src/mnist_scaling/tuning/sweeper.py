@@ -159,7 +159,7 @@ class CellSweeper(Sweeper):
         joined = study_tables.join(folder, cells, method=self.method.settings)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
         made = identity.collect([without_password(o) for o in (*given, *arguments)], self.task.command) | joined
-        made |= {identity.DATA: facts}
+        made |= {identity.DATA: facts, identity.ASKED: len(cells)}
         if self.task.meanings:
             files.write_json(folder / layout.COLUMNS, dict(self.task.meanings))
         mirror = Mirror(self.storage, folder)

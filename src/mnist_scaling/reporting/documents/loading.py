@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.planning.studied import at_axes
 from mnist_scaling.reporting.documents.comparison_json import read_comparison
 from mnist_scaling.reporting.documents.fits_json import (
@@ -128,9 +128,9 @@ def load_arms(folder: Path) -> list[Study]:
     """
     path = folder / layout.FITS
     if not folder.is_dir():
-        known = sorted(cells.parent.name for cells in folder.parent.glob(f"*/{layout.CELLS}"))
-        fix = f"there is {', '.join(known)}" if known else "run a study first"
-        raise InputError(f"`name` must be a study in {folder.parent}, but there is no {folder}: {fix}.")
+        known = layout.known_studies(folder.parent)
+        fix = nearest(folder.name, known, "" if known else "run a study first.")
+        raise InputError(f"`name` must be a study in {folder.parent}, but there is no {folder}: {fix}")
     if not (path.is_file() or (folder / layout.CELLS).is_file()):
         raise _not_run(folder)
     unfitted = not path.is_file() and (folder / layout.STUDY).is_file()
@@ -173,6 +173,8 @@ def _unfitted(folder: Path) -> Fits:
     trials = read_study_table(folder / layout.TRIALS) if (folder / layout.TRIALS).is_file() else pd.DataFrame()
     fit = f"python -m mnist_scaling.fit {layout.name_argument(folder)}"
     why = f"No law is fitted: `{fit}` fits one, or says what it lacks."
+    if len(frame) == 1:
+        why = "No law is fitted, because one cell shows no slope: give an axis more values."
     data = DataRecord(
         sha256=checksum((folder / layout.CELLS).read_bytes()),
         unfinished=unfinished(folder, frame, trials, record) or None,

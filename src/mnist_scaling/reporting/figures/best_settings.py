@@ -58,7 +58,7 @@ def best_settings(study: Study) -> BestSettings | Missing:
     """Best settings and their laws, from `settings_laws` of fits.json."""
     found = study.fits.settings_laws
     if found is None or found.status != OK:
-        return Missing(found.status if found else "fits.json has no laws of the best settings: run `fit` again.")
+        return Missing(found.status if found else "Laws of the best settings are fitted by `fit`: run it.")
     rows = [panels for key, one in found.keys.items() if (panels := _panels(study, found, key, one))]
     without = [f"{label(key)} ({_within(one.status)})" for key, one in found.keys.items() if not one.laws]
     if not rows:

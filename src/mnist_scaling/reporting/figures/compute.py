@@ -101,7 +101,7 @@ def isoflops(study: Study) -> View | Missing:
     found = study.fits.frontier.get("isoflop")
     records = found.extra.get("curves") if found else None
     if found is None or not records:
-        return Missing(f"No isoFLOP curve: {found.status if found else 'fits.json has none'}.")
+        return Missing(f"No isoFLOP curve: {found.status if found else '`fit` looks for them'}.")
     records = sorted(records, key=lambda one: one["C"])
     curves = [_isoflop(one) for one in records]
     kinds = pd.Series([one.get("quality", "") for one in records]).value_counts()

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures.change import describe
 from mnist_scaling.reporting.text import TextTable, count, formula, listing, number, plural, spaced, symbol
+from mnist_scaling.reporting.words.report_words import span
 from mnist_scaling.study import identity, layout, records
 from mnist_scaling.study.columns import CELL_TABLE, label
 from mnist_scaling.study.identity import COMMIT, DATA, IDENTITY, range_in_words
@@ -48,7 +49,7 @@ def _law(study: Study) -> Pairs:
 def _training(study: Study) -> Pairs:
     cells, record = study.cells, study.record
     sizes = [
-        f"{count(cells[role].min())} to {count(cells[role].max())} {study.call(role)} ({cells[role].nunique()} levels)"
+        f"{span(study, role)} {study.call(role)} ({plural(cells[role].nunique(), 'level')})"
         for role in ("N", "D")
         if cells[role].notna().any()
     ]
@@ -67,7 +68,10 @@ def _training(study: Study) -> Pairs:
     known = record.get(IDENTITY, {})
     used = [str(v).rpartition(".")[2] for k, v in known.get("method", {}).items() if k.endswith("_target_")]
     yield "By which sampler and pruner?", listing(used) or UNTOLD
-    yield "What else changes with size?", listing([label(a) for a in study.axes]) or UNTOLD
+    yield (
+        "What else changes with size?",
+        listing([label(a) for a in study.axes]) or ("Nothing." if study.is_study else UNTOLD),
+    )
     commit = record.get(COMMIT)
     code = [str(known.get("program", "")), f"commit {commit}" if commit else ""]
     yield "Which code trained it?", listing([*filter(None, code)]) or UNTOLD
@@ -153,7 +157,7 @@ def settings(study: Study) -> list[tuple[str, str]]:
     if change is not None and change.setting:
         out.append(("untuned setting (the control of every cell)", describe(change.setting)))
     out += [("fit", _in_words(study.fits.settings))] if study.fits.settings else []
-    known = {"name", "axes", "grid", "tuned", IDENTITY, identity.COMMAND, identity.VERSIONS}
+    known = {"name", "axes", "grid", "tuned", IDENTITY, identity.COMMAND, identity.VERSIONS, identity.ASKED}
     out += [(label(k), _in_words(v)) for k, v in study.record.items() if k not in known]
     return out
 

@@ -27,7 +27,7 @@ from mnist_scaling.reporting.text import (
     spaced,
 )
 from mnist_scaling.reporting.words import fit_tables as tables
-from mnist_scaling.reporting.words.in_short import trusted, warnings
+from mnist_scaling.reporting.words.in_short import LOW, trusted, warnings
 
 STATED = ("slope_N", "slope_D", "slope_C", "N_exponent", "D_exponent", "loss_exponent", "floor")
 """Numbers of the headline that are quoted in a sentence; all of them stand in the page's first table."""
@@ -48,6 +48,7 @@ def description(fits: Fits) -> list[Markup]:
         return [Markup("The law <b>{}</b> passes through these losses to rounding.").format(spaced(fits.selected))]
     within = f"{number(100 * law.rmse_log, 2)} %"
     misfit = estimate(headline.misfit, lambda x: number(100 * x, 2))
+    misfit = "less than 0.01" if headline.misfit.high < 1e-4 else misfit
     against = f"against a noise of {number(100 * headline.noise, 2)} % per cell"
     # The misfit is what the model's own law misses, which a law of fewer parameters may miss more of.
     base = next(iter(headline.laws), fits.selected)
@@ -84,9 +85,9 @@ def quote(fits: Fits, loss: bool = False) -> Markup | None:
     ]
     if not parts:
         return None
-    return Markup("<b>Quote</b>{}, with what a law may miss in the intervals: {}.").format(
-        along, Markup("; ").join(parts)
-    )
+    word = "Not to be quoted yet" if fits.answer.trust == LOW else "Quote"
+    said = Markup("; ").join(parts)
+    return Markup("<b>{}</b>{}, with what a law may miss in the intervals: {}.").format(word, along, said)
 
 
 def ahead(fits: Fits) -> str:
@@ -208,7 +209,7 @@ def _rows(fits: Fits) -> Iterator[Part]:
     if data.masked:
         yield Sentence(f"Left out at chance: {plural(len(data.masked), 'row')} (mask_chance=true)", WARNING)
     if data.left_out:
-        reasons = ", ".join(sorted({row["why"] for row in data.left_out}))
+        reasons = " or ".join(sorted({row["why"] for row in data.left_out}))
         yield Sentence(f"Left out: {plural(len(data.left_out), 'row')} with {reasons}", WARNING)
 
 

@@ -52,6 +52,25 @@ OF_ARMS = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
 """What is quoted of arms side by side."""
 
 
+_WORDS = {
+    "slope_N": (2, -1, "twice the parameters leave {} of the loss"),
+    "slope_D": (2, -1, "twice the data leaves {} of the loss"),
+    "slope_C": (2, -1, "twice the compute leaves {} of the loss"),
+    "N_exponent": (10, 1, "ten times the compute is best spent on {} times the parameters (`N_exponent`)"),
+    "D_exponent": (10, 1, "and on {} times the data"),
+    "loss_exponent": (10, -1, "ten times the compute, spent like that, leaves {} of the loss"),
+}
+"""What an exponent says: how many times as much, its sign, and what comes of that."""
+
+
+def _in_words(key: str, found: Quoted) -> str:
+    """What a number says, or why there is none."""
+    if key == "floor" and found.low <= 0:
+        return "no floor is shown"
+    times, sign, text = _WORDS.get(key.removeprefix("middle_"), (1, 1, ""))
+    return text.format(number(times ** (sign * found.value), 2)) if found.known else found.why
+
+
 def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:
     """A number of the headline with the sign that it is quoted with: positive where the loss falls."""
     found: Quoted = getattr(headline, key)
@@ -72,24 +91,24 @@ def quoted_table(fits: Fits) -> TextTable:
     # Of a model of one variable, the row of that variable says all; the other rows would only say that there is none.
     single = sum(getattr(headline, key).known for key in _SLOPE) < 2
     for key, found in (("C", headline.ray.C), ("N", headline.ray.N)) if headline.ray else ():
-        rows.append([Markup("−d ln L/d ln {}").format(key), line, *_shown(found), ""])
+        rows.append([Markup("−d ln L/d ln {}").format(key), *_shown(found), line])
     for key, name in QUOTED.items():
         quoted = quoted_as(headline, key)
         along = headline.ray is not None and "slope" in key
         if along or (not quoted.known and (key in ONLY_IF_KNOWN or single)):
             continue
-        where = places.get(key.split("_")[0], "")
-        rows.append([name, where, *_shown(quoted), quoted.why])
+        words = [places.get(key.split("_")[0], ""), _in_words(key, quoted)]
+        rows.append([name, *_shown(quoted), ": ".join(filter(None, words))])
     for one in headline.loss:
         found = Interval(one.value, one.low, one.high)
         size = "at the best size for it" if one.optimal is not False else "N and D share what is added"
         where = line or (size if one.N is not None else "")
-        rows.append([f"loss at {one.reach:g} times the largest compute", where, *_shown(found), ""])
+        rows.append([f"loss at {one.reach:g} times the largest compute", *_shown(found), where])
     note = (
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
         "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance."
     )
-    return TextTable(["", "", "value", f"{fits.level} interval", ""], rows, note)
+    return TextTable(["", "value", f"{fits.level} interval", "in words"], rows, note)
 
 
 def counts_table(fits: Fits) -> TextTable | None:

@@ -12,7 +12,7 @@ from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits
 from mnist_scaling.reporting.text import estimate, factor, listing, number
-from mnist_scaling.study.flags import ERROR, SEVERITIES, WARNING
+from mnist_scaling.study.flags import ERROR, SEVERITIES, TOO_FEW_CELLS, WARNING
 
 FACTOR = 4.0
 """Times as much data, parameters or compute: what it does to the loss is the sentence."""
@@ -60,7 +60,8 @@ def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
     (first, ratio), *others = ratios
     more = "".join(f"; four times the {name} to {ratio}" for name, ratio in others)
     lasts = "if the slopes there go on" if others else "if the slope there goes on"
-    return f"Four times the {first} cuts the loss to {ratio} of what it is {where}{more}, {lasts}."
+    verb = "cuts" if next(iter(slopes.values())).low > 0 else "brings"
+    return f"Four times the {first} {verb} the loss to {ratio} of what it is {where}{more}, {lasts}."
 
 
 def _ratio(slope: Interval) -> Interval:
@@ -94,6 +95,8 @@ def trusted(answer: AnswerRecord) -> str:
 
 
 def warnings(fits: Fits) -> list[Flag]:
-    """Errors, then warnings; of these, first what concerns cells, and so can be mended by runs."""
+    """Errors, then warnings; of these, first that cells are too few, then what concerns cells: runs mend both."""
     raised = [flag for flag in fits.flags if flag.severity in (ERROR, WARNING)]
-    return sorted(raised, key=lambda flag: (SEVERITIES.index(flag.severity), not flag.cells))
+    return sorted(
+        raised, key=lambda flag: (SEVERITIES.index(flag.severity), flag.code != TOO_FEW_CELLS, not flag.cells)
+    )

@@ -33,8 +33,8 @@ def opening(study: Study) -> list[Markup]:
     """The first paragraph, sentence by sentence: the grid, the runs, their cost, the best cell."""
     cells = study.cells
     varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
-    grid = " × ".join(plural(n, label(a)) for a, n in varying)
-    sizes = [f"{_range(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
+    grid = " × ".join(_levels(n, label(a)) for a, n in varying)
+    sizes = [f"{span(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
     sizes = sizes[:2] if study.is_study else sizes
     what = plural(len(cells), "cell" if study.is_study else "row") + (f" ({grid})" if grid else "")
     table = "" if study.is_study else f" of {study.table}"
@@ -58,9 +58,9 @@ def _how_tuned(study: Study) -> list[Markup]:
     out = []
     trials, repeats = study.cells["n_trials"].median(), study.cells["n_repeats"].median()
     if study.tuned and trials == trials and repeats == repeats:
-        text = "Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds."
-        keys = listing([label(k) for k in study.tuned])
-        out.append(Markup(text).format(keys, plural(int(trials), "trial"), plural(int(repeats), "repeat")))
+        known = f"confirmed by {plural(int(repeats), 'repeat')} with fresh seeds" if repeats else "not repeated yet"
+        text = f"Each cell was tuned over {{}} with {plural(int(trials), 'trial')} and its best setting {known}."
+        out.append(Markup(text).format(listing([label(k) for k in study.tuned])))
     return [*out, _cost(study)]
 
 
@@ -174,7 +174,12 @@ def _cost(study: Study) -> Markup:
     return Markup("{}{}.").format(text, f"; {bad}" if bad else "")
 
 
-def _range(study: Study, column: str) -> str:
+def _levels(n: int, name: str) -> str:
+    return plural(n, name) if not name.endswith("s") else f"{n} {name}"
+
+
+def span(study: Study, column: str) -> str:
+    """From the smallest to the largest value of a column."""
     low, high = study.cells[column].min(), study.cells[column].max()
     return count(low) if low == high else f"{count(low)} to {count(high)}"
 

@@ -41,7 +41,8 @@ def read_table(path: str | Path, required: Iterable[str] = (), **options: Any) -
     if missing:
         raise InputError(
             f"{path} must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}, but has only "
-            f"{', '.join(map(str, table.columns))}: rename one, or rerun the study to rewrite the table."
+            f"{', '.join(map(str, table.columns))}: give the name that it has, such as `columns.D=NAME`, or start the "
+            "study's sweep again, which rewrites its table."
         )
     return table
 
