@@ -8,10 +8,9 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
-from optuna_dashboard import get_note
 
 from mnist_scaling.study.columns import NEIGHBOURS
-from mnist_scaling.tuning.optuna_mirror import GRID, Mirror, without_password
+from mnist_scaling.tuning.optuna_mirror import Mirror, without_password
 
 from .helpers import InProcess, Study
 
@@ -35,8 +34,6 @@ def mirrored(url: str) -> dict[str, list[tuple[int, float | None]]]:
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(url))
     found = {}
     for name in optuna.get_all_study_names(storage):
-        if name.endswith(GRID):
-            continue
         study = optuna.load_study(study_name=name, storage=storage)
         assert study.metric_names == ["val_loss"]
         assert f"width={study.user_attrs['width']}" == name.split()[-1]
@@ -61,28 +58,6 @@ def test_every_trial_is_in_the_folders_journal(folder: Path) -> None:
     before = (folder / "optuna.journal").read_bytes()
     sweep(folder)
     assert (folder / "optuna.journal").read_bytes() == before, "nothing is added twice"
-
-
-def test_the_dashboard_has_a_note_on_each_cell(folder: Path) -> None:
-    sweep(folder)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal")))
-    cells = pd.read_csv(folder / "cells.csv")
-    for width in (4, 8):
-        note = get_note(optuna.load_study(study_name=f"width={width}", storage=storage))
-        (row,) = cells[cells["width"] == width].to_dict("records")
-        assert f"| lr | {row['lr']:.5g} |" in note
-        assert f"3 trials, runs in `{folder}/width={width}/`" in note
-
-
-def test_the_newest_study_is_the_grid_with_the_best_trial_of_each_cell(folder: Path) -> None:
-    for n_trials in (2, 3):
-        sweep(folder, n_trials=n_trials)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal")))
-    newest = max(storage.get_all_studies(), key=lambda study: study._study_id)
-    assert newest.study_name == GRID
-    cells = pd.read_csv(folder / "cells.csv")
-    found = {t.params["width"]: (t.value, t.user_attrs["optim.lr"]) for t in storage.get_all_trials(newest._study_id)}
-    assert found == {row.width: (row.val_loss, row.lr) for row in cells.itertuples()}
 
 
 def test_a_trial_that_was_deleted_meanwhile_is_no_fault_of_the_storage(
@@ -132,7 +107,7 @@ def test_two_folders_of_one_name_share_a_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/all.db"
     sweep(tmp_path / "a/study", url)
     sweep(tmp_path / "b/study", url)
-    assert sorted(s.n_trials for s in optuna.get_all_study_summaries(url)) == [2] * 2 + [3] * 4
+    assert sorted(s.n_trials for s in optuna.get_all_study_summaries(url)) == [3] * 4
 
 
 @pytest.mark.parametrize("damage", ["deleted", "torn", "nonsense"])

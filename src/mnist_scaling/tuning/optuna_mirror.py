@@ -10,35 +10,26 @@ import re
 import secrets
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import optuna
-import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from mnist_scaling.study import files, layout
-from mnist_scaling.study.columns import TRIAL, column_of
+from mnist_scaling.study.columns import TRIAL
 from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.composition import Cell
-from mnist_scaling.tuning.cell.trial import Trial, best, frozen
+from mnist_scaling.tuning.cell.trial import Trial, frozen
 
 _FILE = re.compile(r"(sqlite(\+pysqlite)?:///|journal:)")
 """URLs of files."""
 
-GRID = "best of each cell"
-"""The study of the whole grid."""
-
 _GRACE_SECONDS = 5
 """How long the lock of a journal may be there before it counts as left by a kill."""
-
-_VERSION, _TEXT = "dashboard:note_ver", "dashboard:note_str:0"
-"""Where optuna-dashboard keeps a study's note; importing it takes a second, and a note is shorter than its parts."""
 
 
 class Mirror:
@@ -53,7 +44,6 @@ class Mirror:
             self._url = re.sub(r"(?<=[:/])~(?=/)", str(Path.home()), url, count=1)
         self._storage: BaseStorage | None = None
         self._studies: dict[str, tuple[optuna.Study, int]] = {}
-        self._best: dict[str, tuple[Cell, Trial]] = {}
         self._names: set[str] = set()
         self._is_away = False
         self._thread = ThreadPoolExecutor(1, "mirror")
@@ -65,11 +55,10 @@ class Mirror:
         self._thread.submit(self._guarded, given, again)
 
     def close(self) -> None:
-        """Wait until everything is shown, the grid last, because the dashboard lists the newest study first."""
-        self._thread.submit(self._guarded, (), False, last=True)
+        """Wait until everything is shown."""
         self._thread.shutdown()
 
-    def _guarded(self, cells: Sequence[tuple[Cell, Sequence[Trial]]], again: bool, last: bool = False) -> None:
+    def _guarded(self, cells: Sequence[tuple[Cell, Sequence[Trial]]], again: bool) -> None:
         """Add trials; after a failure say so, once."""
         if self._is_away and not again:
             return
@@ -83,8 +72,6 @@ class Mirror:
                 (self._folder / layout.JOURNAL).unlink(missing_ok=True)
                 self._forget()
                 self._add(cells)
-            if last and len(self._best) > 1:
-                self._add_grid()
             self._is_away = False
         except Exception as error:  # SQLAlchemy and the drivers raise their own types
             if not self._is_away:
@@ -102,10 +89,6 @@ class Mirror:
     def _add(self, cells: Sequence[tuple[Cell, Sequence[Trial]]]) -> None:
         for cell, trials in cells:
             study, n_there = self._study(cell)
-            if trials:
-                _note(study, cell, trials, self._folder)
-            if (selected := best(trials)) is not None:
-                self._best[cell.name] = cell, selected
             for trial in trials:
                 if trial.index < n_there:
                     continue
@@ -125,27 +108,6 @@ class Mirror:
                 n_there += 1
             self._studies[cell.name] = study, n_there
 
-    def _add_grid(self) -> None:
-        """The grid as one study, whose parameters are its axes, made anew where a cell's best trial is another now."""
-        best_of = [self._best[name] for name in sorted(self._best)]  # the same in whichever order they came
-        axes = pd.DataFrame([dict(cell.axes) for cell, _ in best_of])
-        ranges: dict[str, BaseDistribution] = {
-            str(axis): CategoricalDistribution(sorted(axes[axis].unique().tolist(), key=str)) for axis in axes
-        }
-        trials = [
-            optuna.create_trial(value=one.value, params=params, distributions=ranges, user_attrs=dict(one.params))
-            for params, (_, one) in zip(axes.to_dict("records"), best_of, strict=True)
-        ]
-        name = _prefix(self._url, self._folder) + GRID
-        assert self._storage is not None
-        if name in self._names:
-            old = optuna.load_study(study_name=name, storage=self._storage)
-            if [(t.params, t.value) for t in old.get_trials()] == [(t.params, t.value) for t in trials]:
-                return
-            optuna.delete_study(study_name=name, storage=self._storage)
-        _begun(name, {}, self._storage).add_trials(trials)
-        self._names.add(name)
-
     def _study(self, cell: Cell) -> tuple[optuna.Study, int]:
         """A cell's study, and how many trials it has."""
         if cell.name not in self._studies:
@@ -156,36 +118,15 @@ class Mirror:
             if name in self._names:
                 study = optuna.load_study(study_name=name, storage=self._storage)
             else:
-                study = _begun(name, cell.axes, self._storage)
+                study = optuna.create_study(study_name=name, storage=self._storage)
+                with warnings.catch_warnings():
+                    # Experimental since 2023; the name is what the dashboard's axes show.
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names(["val_loss"])
+                for column, value in cell.axes.items():
+                    study.set_user_attr(column, value)
             self._studies[cell.name] = study, len(study.get_trials(deepcopy=False))
         return self._studies[cell.name]
-
-
-def _begun(name: str, axes: Mapping[str, Any], storage: BaseStorage | None) -> optuna.Study:
-    study = optuna.create_study(study_name=name, storage=storage)
-    with warnings.catch_warnings():
-        # Experimental since 2023; the name is what the dashboard's axes show.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["val_loss"])
-    for column, value in axes.items():
-        study.set_user_attr(column, value)
-    return study
-
-
-def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path) -> None:
-    """Say on a cell's study what its best setting is so far, and where its runs lie, unless that is said."""
-    text = f"**{cell.name}**: {len(trials)} trials, runs in `{folder / cell.folder}/`."
-    if (selected := best(trials)) is not None:
-        values = {"val_loss": selected.value, **{column_of(key): value for key, value in selected.params.items()}}
-        rows = (
-            f"| {name} | {f'{value:.5g}' if isinstance(value, float) else value} |" for name, value in values.items()
-        )
-        text += "\n\n" + "\n".join([f"| best so far | trial {selected.index} |", "|---|---|", *rows])
-    storage, number = study._storage, study._study_id
-    known = storage.get_study_system_attrs(number)
-    if known.get(_TEXT) != text:
-        storage.set_study_system_attr(number, _VERSION, known.get(_VERSION, 0) + 1)
-        storage.set_study_system_attr(number, _TEXT, text)
 
 
 def _opened(url: str | None, folder: Path) -> BaseStorage:
