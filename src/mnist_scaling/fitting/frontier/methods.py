@@ -15,7 +15,6 @@ import numpy as np
 
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier, nothing, observed, observed_draws
 from mnist_scaling.fitting.frontier.isoflop import curves, isoflop, isoflop_draws
-from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
@@ -24,7 +23,7 @@ from mnist_scaling.study.flags import GRID_EDGE
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.fitted import Fitted
-    from mnist_scaling.fitting.frontier.parametric import Valley
+    from mnist_scaling.fitting.frontier.parametric import Cost, Valley
     from mnist_scaling.fitting.misfit.posterior import Posterior
 
 FRONTIER_DRAWS = 300
