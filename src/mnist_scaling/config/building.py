@@ -40,14 +40,9 @@ def register(name: str, cls: type, open_keys: Sequence[str] = ()) -> None:
 def build(cls: type[T], cfg: DictConfig) -> T:
     """A frozen dataclass from a command's composed configuration, interpolations resolved.
 
-    A run leaves out the keys of its sweep, and its model node is of its family's own class.
-
-    Raises
-    ------
-    InputError
-        When a value breaks a rule of `cls`, or a key was added that it lacks.
-    omegaconf.errors.ValidationError
-        When a value has the wrong type.
+    A run leaves out the keys of its sweep, and its model node is of its family's own class. It raises InputError when a
+    value breaks a rule of `cls`, or a key was added that it lacks. It raises omegaconf.errors.ValidationError when a
+    value has the wrong type.
     """
     _check_added(cfg, TrainConfig if cls is RunConfig else cls)
     schema = _schema(cls)
@@ -61,10 +56,8 @@ def build(cls: type[T], cfg: DictConfig) -> T:
 def typed(cls: type[T], values: Mapping[str, Any], owner: str) -> T:
     """A frozen dataclass from a user's own file, whose values are nested as its fields are and whose ``${`` are text.
 
-    Raises
-    ------
-    InputError
-        When a key is unknown or lacks its value, or a value is of another type; `owner` is what has them.
+    It raises InputError when a key is unknown or lacks its value, or a value is of another type; `owner` is what has
+    them.
     """
     literal = json.loads(json.dumps(values).replace("${", r"\\${"))
     try:
@@ -97,10 +90,7 @@ def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 def from_values(values: Mapping[str, Any]) -> RunConfig:
     """The run that `flatten` made these dotted keys and values of: the way back, a hundred times as fast as `build`.
 
-    Raises
-    ------
-    InputError
-        When they break a rule.
+    It raises InputError when they break a rule.
     """
     nodes = unflatten(values)
     return _made(RunConfig, nodes | {"model": _made(model_config(nodes["model"]["name"]), nodes["model"])})

@@ -23,13 +23,9 @@ def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
     The pace of a step is that of the engine which the run will have. The numbers behind it were fitted by hand to steps
-    timed alone (LOG.md), not to whole runs: a busy machine takes about twice as long.
-    For a run that itself decides when to stop the prediction is an upper bound, because its cap counts.
-
-    Raises
-    ------
-    InputError
-        When the run's regime, model or optimiser refuses its configuration, so before anything of a sweep is trained.
+    timed alone (LOG.md), not to whole runs: a busy machine takes about twice as long. For a run that itself decides
+    when to stop the prediction is an upper bound, because its cap counts. It raises InputError when the run's regime,
+    model or optimiser refuses its configuration, so before anything of a sweep is trained.
     """
     spec = splits.spec(run.data)
     size = measure(run.model, spec.image_shape, spec.classes)
@@ -47,10 +43,7 @@ def cost(run: RunConfig) -> float:
 def counts(run: RunConfig) -> dict[str, float]:
     """Columns of cells.csv that are known before a run: its size, and its data and FLOPs unless it decides on them.
 
-    Raises
-    ------
-    InputError
-        As `cost` does.
+    It raises InputError as `cost` does.
     """
     spec = splits.spec(run.data)
     size = measure(run.model, spec.image_shape, spec.classes)
@@ -86,10 +79,7 @@ def pick_device(run: RunConfig) -> torch.device:
 def check_device(name: str) -> None:
     """Refuse a device that this machine, or its torch, lacks.
 
-    Raises
-    ------
-    InputError
-        Its cause is an OSError, so that in a worker it is the machine's fault and no run's.
+    The InputError's cause is an OSError, so that in a worker it is the machine's fault and no run's.
     """
     found: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if name in found and not found[name]():

@@ -101,10 +101,7 @@ class Run:
     def step(self, rows: Tensor, factor: float) -> None:
         """One optimiser step on the training images at `rows`, at a factor on the peak rate, and a look now and then.
 
-        Raises
-        ------
-        Ended
-            When the training loss shows that the run has diverged.
+        It raises Ended when the training loss shows that the run has diverged.
         """
         drawn = rows if self._augmenter is None else self._augmenter.draw(rows, self.seen)
         self.engine.step(drawn, self.config.peak_lr * factor)
@@ -135,10 +132,7 @@ class Run:
     def report_if_due(self, step: int, total: int) -> None:
         """Measure and report a loss to the pruner when a report is due after this step of so many.
 
-        Raises
-        ------
-        Ended
-            When the run is told to stop.
+        It raises Ended when the run is told to stop.
         """
         due, number = self._report_slice, len(self.reports) + 1
         if due is None or due.part is None or not due.is_due(number, step, total):
@@ -150,12 +144,8 @@ class Run:
     def report(self, number: int, share: float, loss: float) -> None:
         """Report a loss that is known; a number may be used once, in ascending order.
 
-        A loss that is not finite is not reported: the next look at the training loss calls the run diverged.
-
-        Raises
-        ------
-        Ended
-            When the run is told to stop.
+        A loss that is not finite is not reported: the next look at the training loss calls the run diverged. It raises
+        Ended when the run is told to stop.
         """
         if self._report is None or number > self.config.reports.points or not isfinite(loss):
             return
@@ -171,10 +161,7 @@ class Run:
     def evaluate(self, phase: str) -> float:
         """Validation loss of the weights as they are, also a point of the learning curve.
 
-        Raises
-        ------
-        Ended
-            When it is not finite: the run has diverged.
+        It raises Ended when it is not finite: the run has diverged.
         """
         part = self.dataset.validation.head(self.config.data.max_eval)
         loss, _ = scoring.evaluate(self.engine.model, part)
@@ -189,10 +176,7 @@ class Run:
     def score(self, known: int | None = None) -> dict[str, float]:
         """The losses that the run's stage may see, of the weights as they are, on the first `known` training images.
 
-        Raises
-        ------
-        Ended
-            When the validation loss is that of a diverged run.
+        It raises Ended when the validation loss is that of a diverged run.
         """
         scores = scoring.score(self.engine.model, self.dataset, self.part.head(known), self.config)
         self.engine.model.train()
@@ -203,10 +187,7 @@ class Run:
     def add_branch(self, share: float) -> None:
         """Score the weights as they are and record them as the end of a run of that share of the data.
 
-        Raises
-        ------
-        Ended
-            See `score`.
+        It raises Ended as `score` does.
         """
         before = sum(branch["spent"] for branch in self.branches)
         counts = {BRANCH: share, "n_seen": self.seen, "steps": self.steps, "spent": self.spent - before}

@@ -162,6 +162,8 @@ def fitted_rows(
 ) -> FittedRows:
     """The rows that meet a condition, split into arms.
 
+    It raises InputError when the condition is none, keeps no row, or a column of `by` is not there.
+
     Parameters
     ----------
     frame : pandas.DataFrame
@@ -178,11 +180,6 @@ def fitted_rows(
         Columns whose values make a cell, where a row is a run: the best run of each cell is kept.
     best : str, optional
         The column that selects it; the loss by default.
-
-    Raises
-    ------
-    InputError
-        When the condition is none, keeps no row, or a column of `by` is not there.
     """
     absent = [column for column in by if column not in frame]
     if absent:

@@ -52,10 +52,8 @@ class Arrays:
 def read(config: DataConfig) -> Arrays:
     """The file of a run with data=arrays; read once per process while it does not change.
 
-    Raises
-    ------
-    InputError
-        When the file can't be read, has changed since the study began, or holds what can't be trained on.
+    It raises InputError when the file can't be read, has changed since the study began, or holds what can't be trained
+    on.
     """
     assert config.path is not None
     assert config.validation is not None

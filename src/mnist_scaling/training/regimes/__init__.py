@@ -37,10 +37,8 @@ REGIMES: dict[str, type[Regime]] = {
 def build(run: RunConfig, flops_per_example: int) -> Regime:
     """The regime of a run, whose model's training takes so many FLOPs per example (`model_size.Size.training`).
 
-    Raises
-    ------
-    InputError
-        When the name is unknown, a key that the regime needs is not given, or the schedule is not for it.
+    It raises InputError when the name is unknown, a key that the regime needs is not given, or the schedule is not for
+    it.
     """
     one_of("regime.name", run.regime.name, tuple(REGIMES))
     kind = REGIMES[run.regime.name]

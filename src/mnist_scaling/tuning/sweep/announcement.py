@@ -155,10 +155,7 @@ class StudyProgress:
 def show_result(folder: Path, console: Console | None = None) -> None:
     """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are.
 
-    Raises
-    ------
-    InputError
-        When no trial has a loss, with the reason.
+    It raises InputError when no trial has a loss, with the reason.
     """
     say = functools.partial((console or make_console()).print, highlight=False, markup=False, soft_wrap=True)
     cells, trials = read_table(folder / layout.CELLS), read_table(folder / layout.TRIALS)

@@ -148,6 +148,8 @@ def foreseen(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) 
 def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Preview:
     """Compose a study as `train -m` does, and count what its folder holds; nothing is trained, fetched or written.
 
+    It raises InputError when an override is at fault, or the study's folder holds a study of another identity.
+
     Parameters
     ----------
     overrides : sequence of str
@@ -156,11 +158,6 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
         Absolute path of conf/.
     task : callable
         A function with a task (`task.tunes`), whose prediction of a run's cost is taken.
-
-    Raises
-    ------
-    InputError
-        When an override is at fault, or the study's folder holds a study of another identity.
     """
     sweep = foreseen(overrides, conf_dir, task)
     left = {}
