@@ -13,7 +13,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import TRIAL
 from mnist_scaling.training import engine, optimizers, regimes
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.model_size import measure
+from mnist_scaling.training.data.sources import DataSpec
+from mnist_scaling.training.model_size import Size, measure
 
 _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
 """Seconds that augmenting an example adds; its FLOPs are no part of C."""
@@ -27,10 +28,7 @@ def cost(run: RunConfig) -> float:
     when to stop the prediction is an upper bound, because its cap counts. It raises InputError when the run's regime,
     model or optimiser refuses its configuration, so before anything of a sweep is trained.
     """
-    spec = splits.spec(run.data)
-    size = measure(run.model, spec.image_shape, spec.classes)
-    regime = regimes.build(run, size.training)
-    n_train = regime.n_train(splits.n_train(run.data))
+    spec, size, regime, n_train = _shape(run)
     seen = regime.n_seen(n_train)
     parts = 1 if run.trial.stage == TRIAL else 3 + len(run.data.off_distribution)
     n_evaluated = (run.data.max_eval or spec.n_validation) * parts
@@ -45,15 +43,20 @@ def counts(run: RunConfig) -> dict[str, float]:
 
     It raises InputError as `cost` does.
     """
-    spec = splits.spec(run.data)
-    size = measure(run.model, spec.image_shape, spec.classes)
-    regime = regimes.build(run, size.training)
-    n_train = regime.n_train(splits.n_train(run.data))
+    _, size, regime, n_train = _shape(run)
     found = {k: float(v) for k, v in vars(size).items() if k.startswith("n_params")} | {"n_train": float(n_train)}
     if not isinstance(regime, regimes.Passes):
         return found
     seen = float(regime.n_seen(n_train))
     return found | {"n_seen": seen, "flops": seen * size.training, "flops_forward": seen * size.forward}
+
+
+def _shape(run: RunConfig) -> tuple[DataSpec, Size, regimes.Regime, int]:
+    """What is known of a run before it starts: of its data, its model, its length, and its unique examples."""
+    spec = splits.spec(run.data)
+    size = measure(run.model, spec.image_shape, spec.classes)
+    regime = regimes.build(run, size.training)
+    return spec, size, regime, regime.n_train(splits.n_train(run.data))
 
 
 GPU_STEP = 1.5e-3

@@ -51,10 +51,6 @@ class Method:
     def __post_init__(self) -> None:
         one_of("hydra.sweeper.transfer", self.transfer, TRANSFER_RULES)
 
-    def __str__(self) -> str:
-        named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
-        return ", ".join([*named, f"transfer={self.transfer}"])
-
     @property
     def settings(self) -> dict[str, Any]:
         """By config key, for the study's identity; trials and repeats may be added."""
@@ -149,11 +145,7 @@ class CellState:
         if self._method.pruner is None:
             return None
         start = trial.index - trial.index % self._method.effort.trials_per_batch
-        earlier = tuple(
-            {"index": t.index, "state": t.state, "value": t.value, "reports": list(t.reports), "notes": dict(t.notes)}
-            for t in known
-            if t.index < start
-        )
+        earlier = tuple(replace(t, params={}, ranges={}) for t in known if t.index < start)
         node: Any = OmegaConf.to_container(self._method.pruner, resolve=True)
         return Pruning(node, earlier, self.cell.name)
 
