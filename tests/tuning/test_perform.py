@@ -21,7 +21,6 @@ import pytest
 
 from mnist_scaling.config import DataConfig, RunConfig, from_values
 from mnist_scaling.errors import InputError
-from mnist_scaling.image_task import DataFacts
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import CONTROL, FAILED, NOTES, PRUNED, RANGES, SAMPLER
 from mnist_scaling.study.result import TrainResult
@@ -199,7 +198,7 @@ def test_a_node_without_data_is_nobodys_fault(tmp_path: Path) -> None:
     asked = []
 
     class NoSource(Trains):
-        def fetch(self, data: DataConfig) -> DataFacts:
+        def fetch(self, data: DataConfig) -> dict[str, Any]:
             asked.append(data.dir)
             raise InputError("no source answered.")
 

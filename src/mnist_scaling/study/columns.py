@@ -119,15 +119,9 @@ CELL_TABLE = (
     Column("n_failed", "trials that ended in an error"),
     Column("n_repeats", "repeats of the selected setting that ran to their end"),
     Column("tuning_flops", "training FLOPs that all trials of the cell spent: what its tuning cost", FLOPS),
+    Column("seconds", "wall time of all runs of the cell, added up; a run with branches is shared out by FLOPs", "s"),
     Column(
-        "seconds",
-        "wall time of all runs of the cell, added up; a run with branches is shared out by FLOPs",
-        "s",
-    ),
-    Column(
-        "expected_gain",
-        "share of the loss that 10 further trials should take off, extrapolated from the trials",
-        SHARE,
+        "expected_gain", "share of the loss that 10 further trials should take off, extrapolated from the trials", SHARE
     ),
     Column("noise", "standard deviation of the log loss between seeds, from the repeats"),
     Column(
@@ -141,10 +135,7 @@ CELL_TABLE = (
         "tuned columns whose selected value lies at an end of its range that is a limit, by nature or by choice, "
         "separated by ;: the cell is tuned within them",
     ),
-    Column(
-        "widened",
-        "tuned columns whose range was widened because the best setting lay on its edge, separated by ;",
-    ),
+    Column("widened", "tuned columns whose range was widened because the best setting lay on its edge, separated by ;"),
     Column("flags", "codes separated by ;"),
 )
 """Columns of cells.csv after the swept and the tuned keys."""
@@ -204,9 +195,7 @@ LENGTHS = ("n_seen", "epochs", "steps", "flops", "flops_forward", "flops_output"
 PER_MODEL = ("n_params", "n_params_input", "n_params_hidden", "n_params_output")
 """Measured columns that are the same for all data sizes of a run."""
 
-CONVENTIONS = {
-    "N": {"hidden layers only": "n_params_hidden", "without the output layer": "n_params_without_output"},
-}
+CONVENTIONS = {"N": {"hidden layers only": "n_params_hidden", "without the output layer": "n_params_without_output"}}
 """Columns that count the same thing otherwise; `fit` leaves out what a table lacks."""
 
 FITTED = {

@@ -165,11 +165,6 @@ def cell_parts(axes: Mapping[str, Any]) -> list[str]:
     Letters, digits and ``-._~+`` stand for themselves and everything else is percent-encoded, so that the name is one
     folder on every file system, two cells never share one, and `urllib.parse.unquote` gives the value back. It raises
     InputError when a name is too long for a file system.
-
-    Parameters
-    ----------
-    axes : mapping
-        Column name to value.
     """
     parts = [f"{quote(column, safe='')}={quote(_text(value), safe='+')}" for column, value in axes.items()]
     for part in parts:

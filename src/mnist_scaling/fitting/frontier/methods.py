@@ -38,21 +38,9 @@ NO_COST = "needs N, D and a C that grows with both"
 def all_frontiers(
     table: Table, model: Posterior | None, law: Fitted | None, cost: Cost | None, draws: Draws, curve: str, why: str
 ) -> dict[str, Frontier]:
-    """Every method of `METHODS` on one table.
+    """Every method of `METHODS` on one table; without a `model` of surfaces over N and D, `why` is the reason in words.
 
-    Parameters
-    ----------
-    table : Table
-    model : Posterior or None
-        Surfaces over N and D, or None, and `why`.
-    law : Fitted or None
-        The joint law that short tables' noise is redrawn about; long tables' rows are resampled.
-    cost : Cost or None
-    draws : Draws
-    curve : str
-        Polynomial of the isoFLOP curves.
-    why : str
-        Why there is no model, in words.
+    Short tables' noise is redrawn about the joint `law`; long tables' rows are resampled.
     """
     redrawn = _redrawn(table, law, draws)
     resampled = _resampled(table, draws) or redrawn
