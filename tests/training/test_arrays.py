@@ -167,8 +167,8 @@ def test_a_file_that_changes_is_read_again_and_refused_by_its_checksum(save: Sav
     ("change", "sentence"),
     [
         ({"path": None}, "`data.path` must be given with data=arrays, but got none"),
-        ({"validation": 0.0}, "`0 < data.validation < 1` must hold with data=arrays, but got 0"),
-        ({"test": None}, "`0 < data.test < 1` must hold with data=arrays, but got None"),
+        ({"validation": 0.0}, "`0 < data.validation < 1` must hold, but got 0"),
+        ({"test": None}, "`0 < data.test < 1` must hold, but got None"),
         ({"validation": 0.5, "test": 0.5}, r"`data.validation \+ data.test < 1` must hold"),
         ({"split_seed": -1}, "`data.split_seed >= 0` must hold"),
         ({"name": "mnist"}, "`data.path` must be given with data=arrays only"),

@@ -96,13 +96,8 @@ class DataConfig:
             self.path is not None,
             "`data.path` must be given with data=arrays, but got none: give an .npz file, such as data.path=mine.npz.",
         )
-        for key in ("validation", "test"):
-            share = getattr(self, key)
-            require(
-                share is not None and 0 < share < 1,
-                f"`0 < data.{key} < 1` must hold with data=arrays, but got {share}: give the share of the file's "
-                "examples, such as 0.15.",
-            )
+        for key, share in (("validation", self.validation), ("test", self.test)):
+            holds(share is not None and 0 < share < 1, f"0 < data.{key} < 1", share, "give a share, such as 0.15.")
         require(
             (self.validation or 0) + (self.test or 0) < 1,
             f"`data.validation + data.test < 1` must hold, but got {self.validation} and {self.test}: leave "

@@ -191,7 +191,10 @@ def minima(curve: Curve, ys: Array, method: str, counts: Array | None = None) ->
         convex = np.ones(len(points), bool)
     else:
         coefficients = _parabolas(u, points, None if counts is None else counts[:, curve.rows])
-        at, convex = _vertex(coefficients)
+        _, c1, c2 = coefficients.T
+        convex = c2 > 0
+        with np.errstate(all="ignore"):
+            at = np.where(convex, -c1 / (2 * c2), np.nan)
         lowest = np.einsum("bk,bk->b", coefficients, at[:, None] ** np.arange(3))
         convex &= lowest > 0
         y = np.log(np.where(convex, lowest, np.nan))
@@ -225,13 +228,6 @@ def _parabolas(u: Array, points: Array, counts: Array | None) -> Array:
     if enough.any():
         out[enough] = np.linalg.solve(gram[enough], right[enough][..., None])[..., 0]
     return out
-
-
-def _vertex(coefficients: Array) -> tuple[Array, np.ndarray]:
-    """Where c1 + 2 c2 u = 0 with positive curvature; NaN where there is no such u."""
-    _, c1, c2 = coefficients.T
-    with np.errstate(all="ignore"):
-        return np.where(c2 > 0, -c1 / (2 * c2), np.nan), c2 > 0
 
 
 def masked_slopes(x: Array, y: Array, valid: np.ndarray) -> Array:

@@ -164,22 +164,9 @@ def fitted_rows(
 
     It raises InputError when the condition is none, keeps no row, or a column of `by` is not there.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        The whole table, one row per cell.
-    names : mapping of str to str or None
-        Header of each role, "N", "D", "C", "loss", "se", …
-    axes, tuned : sequence of str
-        Swept and tuned columns of a study; empty for a table from elsewhere.
-    where : str, optional
-        A condition, see `study.tables.csv_table.rows_where`.
-    by : sequence of str
-        Further columns that tell arms apart.
-    cells : sequence of str
-        Columns whose values make a cell, where a row is a run: the best run of each cell is kept.
-    best : str, optional
-        The column that selects it; the loss by default.
+    The whole table `frame` has one row per cell, or, where `cells` are columns whose values make a cell, one per run:
+    the run of each cell that is `best` by that column, the loss by default, is kept. `names` has the header of each
+    role, `axes` and `tuned` the columns of a study, and `by` further columns that tell arms apart.
     """
     absent = [column for column in by if column not in frame]
     if absent:
@@ -235,7 +222,10 @@ def best_runs(runs: pd.DataFrame, cells: Sequence[str], best: str) -> tuple[pd.D
         raise InputError(f"`best` must name a column with a positive number, but {best} has none: name another column.")
     groups = known.groupby(list(cells), sort=False, dropna=False)
     kept = known.loc[sorted(groups[best].idxmin())]
-    counts, saved = groups.size(), [_half(np.sort(losses.to_numpy(float))) for _, losses in groups[best]]
+    counts, saved = groups.size(), []
+    for _, losses in groups[best]:
+        y = np.log(np.sort(losses.to_numpy(float)))
+        saved.append(exp(expected_least(y, max(len(y) // 2, 1)) - y[0]) - 1)
     said = (
         f"A row is the best of its cell's runs by {best}: {counts.min()} to {counts.max()} runs, median "
         f"{counts.median():g}. With half as many, the best would be {100 * float(np.median(saved)):.1f} % higher on "
@@ -248,12 +238,6 @@ def expected_least(y: np.ndarray, k: int) -> float:
     """E[least of k of n ascending values, drawn without replacement] = sum_i y_(i) C(n - i, k - 1) / C(n, k)."""
     n = len(y)
     return sum(y[i] * comb(n - i - 1, k - 1) for i in range(n - k + 1)) / comb(n, k)
-
-
-def _half(losses: np.ndarray) -> float:
-    """Expected best of half of the losses, over the best - 1."""
-    y = np.log(losses)
-    return exp(expected_least(y, max(len(y) // 2, 1)) - y[0]) - 1
 
 
 def arm_name(values: Mapping[str, Any]) -> str:

@@ -185,7 +185,7 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
     for key in [key for key in cells[0].keys if key != SEED] if cells else ():
         lines: dict[tuple[Any, ...], list[Cell]] = {}
         for cell in cells:
-            if _is_number(cell.keys[key]):
+            if isinstance(cell.keys[key], int | float) and not isinstance(cell.keys[key], bool):
                 lines.setdefault(tuple(v for k, v in cell.keys.items() if k != key), []).append(cell)
         for line in lines.values():
             line.sort(key=lambda cell: (cell.cost, cell.keys[key]))
@@ -200,7 +200,3 @@ def longest_chains(after: Mapping[str, Sequence[str]], weights: Mapping[str, flo
     for name in TopologicalSorter(after).static_order():
         found[name] = weights[name] + max((found[other] for other in after[name]), default=0.0)
     return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
