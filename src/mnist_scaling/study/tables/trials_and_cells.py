@@ -30,11 +30,6 @@ from mnist_scaling.study.records import MORE, WANTED, branch_rows
 from mnist_scaling.study.result import CURVE_FIELDS
 
 
-def as_text(table: pd.DataFrame) -> str:
-    """A table as CSV; floats keep every digit."""
-    return table.to_csv(index=False)
-
-
 def seed_of(columns: Iterable[str]) -> str:
     """Column of the seed that a run was trained with."""
     return RUN_SEED if RUN_SEED in columns else SEED

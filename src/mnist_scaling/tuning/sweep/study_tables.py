@@ -82,7 +82,7 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
         points = trials_and_cells.curves_table(expanded, table, axes, tuned)
         tables |= {} if points.empty else {layout.CURVES: points}
     gone = trials_and_cells.unmeasured(trials)
-    texts = {name: trials_and_cells.as_text(made.drop(columns=gone, errors="ignore")) for name, made in tables.items()}
+    texts = {name: made.drop(columns=gone, errors="ignore").to_csv(index=False) for name, made in tables.items()}
     study = {
         "version": identity.VERSION,
         "name": folder.name,
