@@ -70,10 +70,6 @@ class DataConfig:
         one_of("data.augment", self.augment, AUGMENT)
         for kind in self.off_distribution:
             one_of("data.off_distribution", kind, OFF_DISTRIBUTION)
-        require(
-            len(set(self.off_distribution)) == len(self.off_distribution),
-            f"`data.off_distribution` must name each kind once, but got {list(self.off_distribution)}: remove one.",
-        )
         if self.name == ARRAYS:
             self._check_arrays()
             return
