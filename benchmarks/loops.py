@@ -17,7 +17,7 @@ from mnist_scaling.training import models, optimizers, scoring, seeding, small_c
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.engine import build_engine
 from mnist_scaling.training.models.cnn import CNN
-from mnist_scaling.training.regimes.base import factor
+from mnist_scaling.training.regimes.passes import factor
 
 Step = Callable[[], None]
 """Takes one step on a batch of its own choosing."""

@@ -30,6 +30,7 @@ from mnist_scaling.tuning.cell import composition, partitioning
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.sweep import driver
+from mnist_scaling.tuning.sweep.announcement import CellLeft, StudyProgress
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
 from mnist_scaling.tuning.task import Task
@@ -167,6 +168,7 @@ class _Replay(driver.Driver):
 
     def replay(self, pool: Pool) -> None:
         self._workers = pool
+        self.progress = StudyProgress({name: CellLeft(0, 0, 0.0) for name in self.cells})
         while self._fill():
             self._settle(self._ended())
 
@@ -181,13 +183,7 @@ class _Replay(driver.Driver):
                 rounds += cell.trials_left - asked
         return parents, rounds
 
-    def _show_repeats(self, cell: str, number: int) -> None:
-        pass
-
     def _show(self, job: Job) -> None:
-        pass
-
-    def _say_if_stalled(self) -> None:
         pass
 
 

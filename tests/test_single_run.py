@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -12,9 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from mnist_scaling import train
 from mnist_scaling.config import DataConfig, RunConfig
 
 pytestmark = pytest.mark.slow
@@ -97,28 +94,12 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(data_dir: str, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("sampler", ["grid", "motpe"])
-def test_a_sampler_that_cannot_tune_a_cell_is_a_sentence(
-    sampler: str, data_dir: str, tmp_path: Path, command: Command
-) -> None:
-    chosen = f"hydra/sweeper/sampler={sampler}"
-    done = command("mnist_scaling.train", "-m", chosen, f"data.dir={data_dir}", cwd=tmp_path)
+def test_a_sampler_that_cannot_tune_a_cell_is_a_sentence(data_dir: str, tmp_path: Path, command: Command) -> None:
+    done = command("mnist_scaling.train", "-m", "hydra/sweeper/sampler=grid", f"data.dir={data_dir}", cwd=tmp_path)
     assert done.returncode == 1
-    assert "`hydra/sweeper/sampler` must tune a single cell" in done.stderr
+    assert "The keys of `hydra.sweeper.sampler` must be those of GridSampler, but Optuna says" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
-
-
-def test_a_single_run_says_what_it_trains_and_how_far_it_is() -> None:
-    out = io.StringIO()
-    with train.RunProgress("Training a model.", Console(file=out, width=80)) as progress:
-        progress.seen(25, 100, 0.5)
-        progress._printed -= 60
-        progress._started -= 10
-        progress.seen(50, 100, 0.25)
-    first, second = out.getvalue().splitlines()
-    assert first == "Training a model."
-    assert second == "0:10 left · step 50 of 100 · training loss 0.2500"
 
 
 def test_a_run_by_hand_keeps_no_password(data_dir: str, command: Command, tmp_path: Path) -> None:

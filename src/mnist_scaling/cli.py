@@ -88,11 +88,10 @@ def note_repeated(arguments: Sequence[str]) -> None:
 
 def _help(config_name: str) -> str:
     """What a command does, and all of its keys; of ``train`` also the groups, and the keys of a sweep."""
-    from mnist_scaling.config import key_help
-    from mnist_scaling.config.building import SCHEMAS
+    from mnist_scaling.config.building import SCHEMAS, help_page
 
     conf = Path(conf_dir())
-    text = key_help.page(SCHEMAS[config_name], conf / f"{config_name}.yaml")
+    text = help_page(SCHEMAS[config_name], conf / f"{config_name}.yaml")
     if config_name != "train":
         return text
     groups = ("model", "data", "optim", "regime", "experiment", "scale", "hydra/launcher")

@@ -10,7 +10,7 @@ import functools
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,23 +33,6 @@ _WEIGHTS = "weights"
 
 _FULL = "full"
 """Value of `scale` that shrinks nothing."""
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What is known of a data set before the first run on it."""
-
-    name: str
-    """Value of `data.name`."""
-    image_shape: tuple[int, ...]
-    """Channels, height, width."""
-    classes: int
-    n_train: int
-    """Training images that a share of 1 has."""
-    n_validation: int
-    n_test: int
-    sha256: str | None = None
-    """Checksum of a file of one's own; a named data set is checked against published ones."""
 
 
 class ImageTask(Task):
@@ -114,17 +97,17 @@ class ImageTask(Task):
         known = {data: self.fetch(data) for data in dict.fromkeys(wholes)}
         return [self._prepared(values, known[data]) for values, data in zip(runs, wholes, strict=True)]
 
-    def fetch(self, data: DataConfig) -> DataFacts:
-        """Fetch or check the images."""
+    def fetch(self, data: DataConfig) -> dict[str, Any]:
+        """Fetch or check the images; what study.json says of them, with the checksum of a file of one's own."""
         from mnist_scaling.training.data import splits
 
         prepared = splits.prepare(data)
-        about = splits.spec(prepared)
-        counts = about.n_train, about.n_validation, about.n_test
-        return DataFacts(data.name, about.image_shape, about.classes, *counts, prepared.sha256)
+        about = asdict(splits.spec(prepared))
+        kept = ("image_shape", "classes", "n_train", "n_validation", "n_test")
+        return {"name": data.name, **{key: about[key] for key in kept}, "sha256": prepared.sha256}
 
-    def _prepared(self, values: Values, known: DataFacts) -> Prepared:
-        bound, note = {} if known.sha256 is None else {"data.sha256": known.sha256}, ""
+    def _prepared(self, values: Values, known: Mapping[str, Any]) -> Prepared:
+        bound, note = {} if known["sha256"] is None else {"data.sha256": known["sha256"]}, ""
         if values["init_from"] is not None:
             from mnist_scaling.training import weights
             from mnist_scaling.training.data import splits
@@ -134,7 +117,7 @@ class ImageTask(Task):
             found = weights.source(run, about.image_shape, about.classes)
             assert found is not None
             bound, note = bound | {"init_sha256": found.sha256}, found.note
-        return Prepared(bound, asdict(known), note)
+        return Prepared(bound, known, note)
 
     def pack(self, values: Values, far: bool) -> Mapping[str, Any]:
         """The sweep's absolute paths, and the weights to start from for a worker that may not find them."""

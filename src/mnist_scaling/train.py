@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mnist_scaling import cli
@@ -23,15 +22,12 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.study import flags, layout
 from mnist_scaling.study.columns import BRANCH, SINGLE
-from mnist_scaling.study.console import clock, make_console
+from mnist_scaling.study.console import make_console
 from mnist_scaling.tuning.task import Values, tunes
 from mnist_scaling.tuning.workers import perform, rounds
 
 _OF_SWEEPS = ("hydra.sweeper.", "hydra/sweeper", "hydra.launcher.", "hydra/launcher", "hydra.sweep.", "search_space")
 """How overrides begin that act with -m only."""
-
-_LINE_SECONDS = 10.0
-"""Seconds between lines about a single run where there is no terminal to redraw."""
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
@@ -83,11 +79,16 @@ def single(values: Values, folder: Path) -> float | None:
     run = from_values(values)
     if run.init_from is not None:
         print(f"Starting from the weights in {run.init_from}" + (f"; {known.note}" if known.note else "") + ".")
-    about = (
-        f"Training {run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
-    )
-    with RunProgress(f"{about}, regime {run.regime.name}.") as progress:
-        train = functools.partial(train_model, run, None, folder, progress.seen)
+    console = make_console()
+    about = f"{run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
+    console.print(f"Training {about}, regime {run.regime.name}.", highlight=False, soft_wrap=True)
+    with _progress(console) as progress:
+        bar = progress.add_task("", total=None)
+
+        def watch(step: int, total: int, loss: float) -> None:
+            progress.update(bar, completed=step, total=total, description=f"training loss {loss:.4f}")
+
+        train = functools.partial(train_model, run, None, folder, watch)
         record = perform.measure(values, SINGLE, run.seed, train, keep_errors=False)
     perform.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
@@ -95,7 +96,6 @@ def single(values: Values, folder: Path) -> float | None:
     for name, value in {**result, **result.get("off_distribution", {}), "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
-    console = make_console()
     console.print(table)
     if branches := (record["result"] or {})["branches"]:
         console.print(_branches(branches))
@@ -108,39 +108,10 @@ def single(values: Values, folder: Path) -> float | None:
     return (record["result"] or {}).get("val_loss")
 
 
-class RunProgress:
-    """What a person sees of one run: what is trained, then a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, about: str, console: Console | None = None) -> None:
-        self.console = console or make_console()
-        self.console.print(about, highlight=False, soft_wrap=True)
-        self._started = self._printed = time.monotonic()
-        self._bar = Progress(
-            TextColumn("[bold]{task.fields[left]}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[text]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=1.0, left="", text="")
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def seen(self, step: int, total: int, loss: float) -> None:
-        """Show how far the run is: steps taken and to be taken at the most, and the mean training loss of the last."""
-        now = time.monotonic()
-        left = f"{clock((now - self._started) * max(total - step, 0) / step)} left"
-        text = f"step {step:,} of {total:,} · training loss {loss:.4f}"
-        self._bar.update(self._task, completed=step / total, left=left, text=text)
-        if not self.console.is_terminal and now - self._printed >= _LINE_SECONDS:
-            self.console.print(f"{left} · {text}", highlight=False, soft_wrap=True)
-            self._printed = now
+def _progress(console: Console) -> Progress:
+    """The bar of one run, on a terminal: the share of its steps, the time left, the training loss of late."""
+    shown = TimeRemainingColumn(), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}")
+    return Progress(*shown, console=console, disable=not console.is_terminal, transient=True)
 
 
 def _hide_password(folder: Path) -> None:

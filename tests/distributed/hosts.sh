@@ -88,6 +88,8 @@ cluster() {
   for i in 1 ${!HOSTS[@]}; do ${ENGINE}_node $i; done
   for i in $(seq 60); do
     [ "$(${ENGINE}_nodes)" = $((1 + ${#HOSTS[@]})) ] && return
+    # `ray start` gives up after 30 s, which are too few for a busy machine.
+    for host in ${!HOSTS[@]}; do [ "$(processes $host)" ] || ${ENGINE}_node $host; done
     sleep 0.5
   done
   echo "the cluster has $(${ENGINE}_nodes) workers"

@@ -9,7 +9,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
-from mnist_scaling.fitting.counts import PER_EXAMPLE
+from mnist_scaling.fitting.frontier.parametric import PER_EXAMPLE
 from mnist_scaling.fitting.slices import ray_of
 from mnist_scaling.fitting.uncertainty.interval import Interval
 

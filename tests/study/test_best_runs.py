@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.tables.fitted_rows import fitted_rows
-from mnist_scaling.study.tables.row_choice import best_runs
+from mnist_scaling.study.tables.fitted_rows import best_runs, fitted_rows
 
 RUNS = pd.DataFrame(
     {

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.tables.row_choice import LONGEST, rows_where
+from mnist_scaling.study.tables.csv_table import LONGEST, rows_where
 
 FRAME = pd.DataFrame(
     {

@@ -124,7 +124,7 @@ def test_equal_losses_select_the_earlier_trial() -> None:
 
 def test_a_table_round_trips_with_every_digit(tmp_path: Path) -> None:
     table = pd.DataFrame({"x": [0.1 + 0.2, 1 / 3], "y": [1, None]})
-    files.write_atomically(tmp_path / "new" / "t.csv", trials_and_cells.as_text(table))
+    files.write_atomically(tmp_path / "new" / "t.csv", table.to_csv(index=False))
     assert read_table(tmp_path / "new" / "t.csv")["x"].tolist() == table["x"].tolist()
 
 

@@ -15,7 +15,7 @@ from mnist_scaling.training import loop, models, regimes, scoring, seeding
 from mnist_scaling.training.data import distortions, splits
 from mnist_scaling.training.data.distortions import Augmenter
 from mnist_scaling.training.regimes import wsd
-from mnist_scaling.training.regimes.base import fall
+from mnist_scaling.training.regimes.passes import fall
 from tests.training.engines import chosen, use_plain_ones
 
 CPU = torch.device("cpu")

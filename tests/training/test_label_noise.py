@@ -94,5 +94,5 @@ def test_a_model_learns_the_share(data_dir: str) -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_share_must_be_one(share: float) -> None:
-    with pytest.raises(InputError, match=r"`0 <= data.label_noise < 1` must hold, but got .*: give the share of wrong"):
+    with pytest.raises(InputError, match=r"`0 <= data.label_noise < 1` must hold, but got .*: give a share"):
         DataConfig(label_noise=share)

@@ -74,7 +74,7 @@ def test_its_config_is_built_from_yaml(toy: None) -> None:
     assert config.with_values(run, {"model.attention_dropout": 0.3}).model.attention_dropout == 0.3  # type: ignore[attr-defined]
     with pytest.raises(ConfigKeyError, match="'haeds'"):
         config.build(RunConfig, OmegaConf.create({"model": values | {"haeds": 3}}))
-    with pytest.raises(InputError, match="`model.heads` must divide `model.width`, but got 3 and 8"):
+    with pytest.raises(InputError, match="`model.heads` must divide the embedding, `model.width`, but got 3 and 8"):
         config.build(RunConfig, OmegaConf.create({"model": values | {"width": 8}}))
 
 

@@ -115,15 +115,9 @@ def test_branches_have_scores_of_their_own(run: RunConfig) -> None:
     assert result.off_distribution == {}
 
 
-@pytest.mark.parametrize(
-    ("kinds", "message"),
-    [
-        (("blurred",), "`data.off_distribution` must be one of rotated, shifted, noisy, but got 'blurred'"),
-        (("noisy", "noisy"), r"`data.off_distribution` must name each kind once, but got \['noisy', 'noisy'\]: remove"),
-    ],
-)
-def test_kinds_are_known_and_named_once(kinds: tuple[str, ...], message: str) -> None:
+def test_kinds_are_known() -> None:
+    message = "`data.off_distribution` must be one of rotated, shifted, noisy, but got 'blurred'"
     with pytest.raises(InputError, match=message):
-        DataConfig(off_distribution=kinds)
+        DataConfig(off_distribution=("blurred",))
     with pytest.raises(InputError, match="`data.augment` must be one of none, affine, elastic, but got 'cutout'"):
         DataConfig(augment="cutout")

@@ -24,8 +24,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import COMPLETE, PRUNED
 from mnist_scaling.training import cost, loop, model_size, models, regimes, scoring, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.regimes.base import fall
 from mnist_scaling.training.regimes.early_stopping import EarlyStopping
+from mnist_scaling.training.regimes.passes import fall
 from mnist_scaling.training.regimes.wsd import in_stretches
 from mnist_scaling.training.run import Run
 from tests.training.engines import chosen

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnist_scaling.training.regimes.base import factor, fall, phase
+from mnist_scaling.training.regimes.passes import factor, fall, phase
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mnist_scaling.config.family import ModelConfig
-from mnist_scaling.errors import require
+from mnist_scaling.config.family import TransformerConfig
 
 
 @dataclass(frozen=True)
-class ToyConfig(ModelConfig):
+class ToyConfig(TransformerConfig):
     name: str = "toy_transformer"
+    width: int = 8
     depth: int = 1
-    heads: int = 2
-    attention_dropout: float = 0.0
-    residual_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.width % self.heads == 0,
-            f"`model.heads` must divide `model.width`, but got {self.heads} and {self.width}: give a divisor.",
-        )

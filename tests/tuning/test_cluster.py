@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -112,3 +113,13 @@ def test_weights_travel_and_no_process_is_waited_for(tmp_path: Path) -> None:
 def test_an_engine_that_is_not_installed_is_named(package: str) -> None:
     extra = {"distributed": "dask"}.get(package, package)
     assert f"pip install 'mnist-scaling[{extra}]'" in str(cluster.missing(package, extra))
+
+
+def test_ray_is_not_asked_where_nothing_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        cluster._knock(f"127.0.0.1:{port}")
+    with pytest.raises(ConnectionRefusedError):
+        cluster._knock(f"127.0.0.1:{port}")
+    for known_to_ray in ("", "auto", "ray://127.0.0.1:1"):
+        cluster._knock(known_to_ray)

@@ -208,8 +208,8 @@ def test_names_of_two_axes_do_not_run_together() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["regime.branches=[0.5],[0.25,0.5]"], "must be a number, a word, .* one of `regime.branches` is"),
-        (["+tag={a:1},{a:2}", READ], "must be a number, a word, .* one of `tag` is"),
+        (["regime.branches=[0.5],[0.25,0.5]"], "must be a finite number, a word, .* one of `regime.branches` is"),
+        (["+tag={a:1},{a:2}", READ], "must be a finite number, a word, .* one of `tag` is"),
         (
             ["data.dir=" + "x" * 300 + ",y"],
             "must be short enough for the name of a folder, 200 bytes, but `dir=xxx.*304",
@@ -217,7 +217,7 @@ def test_names_of_two_axes_do_not_run_together() -> None:
         (["data.dir='" + "ß" * 50 + "',y"], "must be short enough for the name of a folder, 200 bytes, but `dir=%C3"),
         (["+tag=a,A", READ], "must differ by more than upper and lower case"),
         (["+tag=1,'1'", READ], "or the type of a value"),
-        (["+tag=nan,1", READ], "must be finite, but one of `tag` is nan"),
+        (["+tag=nan,1", READ], "must be a finite number, .* one of `tag` is nan"),
         (["+tag='NA',a", READ], "must not read as an empty field of a table, but one of `tag` is 'NA'"),
         (["+tag='',a", READ], "must not read as an empty field of a table, but one of `tag` is ''"),
         (

@@ -28,7 +28,7 @@ def options(group: str) -> list[str]:
     return loader.get_group_options(f"hydra/sweeper/{group}", ObjectType.CONFIG)
 
 
-REFUSED = {"grid": "give the values as axes", "motpe": "take hydra/sweeper/sampler=tpe"}
+REFUSED = {"grid": "must be those of GridSampler", "motpe": "must be those of"}
 if find_spec("cmaes") is None:
     REFUSED["cmaes"] = "run `pip install cmaes`, or choose another sampler"
 

@@ -21,11 +21,11 @@ import pytest
 
 from mnist_scaling.config import DataConfig, RunConfig, from_values
 from mnist_scaling.errors import InputError
-from mnist_scaling.image_task import DataFacts
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import CONTROL, FAILED, NOTES, PRUNED, RANGES, SAMPLER
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.tuning.cell.composition import Cell
+from mnist_scaling.tuning.cell.trial import Trial
 from mnist_scaling.tuning.task import Report, Values
 from mnist_scaling.tuning.workers import faults, perform
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel, Pruning
@@ -140,10 +140,8 @@ def test_a_pruner_stops_a_trial_by_what_travels_with_it_but_never_the_control(
 ) -> None:
     node = {"_target_": "optuna.pruners.SuccessiveHalvingPruner", "min_resource": 1, "reduction_factor": 2}
     rung = "completed_rung_0"
-    earlier = tuple(
-        {"index": i, "state": "COMPLETE", "value": 0.1, "reports": [0.1, 0.1], "notes": {rung: 0.1}, "params": {}}
-        for i in range(2)
-    )
+    done = Trial(0, {}, {}, state="COMPLETE", value=0.1, reports=(0.1, 0.1), notes={rung: 0.1})
+    earlier = (done, replace(done, index=1))
     asked = parcel(tmp_path, "trial", origin=origin, pruning=Pruning(node, earlier, "all"), notes={"own": 1})
     record = outcome_of(asked, reports([0.9, 0.9, 0.9])).record
     assert record is not None
@@ -200,7 +198,7 @@ def test_a_node_without_data_is_nobodys_fault(tmp_path: Path) -> None:
     asked = []
 
     class NoSource(Trains):
-        def fetch(self, data: DataConfig) -> DataFacts:
+        def fetch(self, data: DataConfig) -> dict[str, Any]:
             asked.append(data.dir)
             raise InputError("no source answered.")
 

@@ -18,7 +18,7 @@ def make(width: int = 80, terminal: bool = False) -> tuple[StudyProgress, io.Str
 
 def test_a_line_begins_with_the_time_left_and_counts_cells() -> None:
     progress, out = make()
-    with progress:
+    with progress.bar:
         progress.line()
         progress.seen("trial", "width=4", 0.5)
         progress.seen("trial", "width=8", 0.7)
@@ -39,7 +39,7 @@ def test_a_line_begins_with_the_time_left_and_counts_cells() -> None:
 def test_a_terminal_of_80_columns_shows_everything() -> None:
     progress, out = make(terminal=True)
     progress.cells |= {f"width={n} data_fraction=0.0625": CellLeft(12, 3, 400.0) for n in range(200)}
-    with progress:
+    with progress.bar:
         progress.seen("trial", "width=4", 0.5)
     last = out.getvalue().split("\r")[-1]
     for shown in (" left", "%", "tuned 0/202", "repeated 0/202", "best 0.5000"):

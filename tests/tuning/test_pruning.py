@@ -17,6 +17,7 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.cell import optuna_objects
 from mnist_scaling.tuning.cell.optuna_objects import stopped
+from mnist_scaling.tuning.cell.trial import Trial
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers.job import Job, Parcel, Pruning
 from mnist_scaling.tuning.workers.perform import perform
@@ -100,12 +101,12 @@ def test_the_untuned_control_is_never_stopped_but_reports(tmp_path: Path, origin
     assert outcome.record["state"] == state
 
 
-def finished(*losses: float) -> tuple[dict[str, Any], ...]:
+def finished(*losses: float) -> tuple[Trial, ...]:
     """Trials that ended, with one report each, as a pruner judged them."""
-    found: list[dict[str, Any]] = []
+    found: list[Trial] = []
     for index, loss in enumerate(losses):
         _, notes = stopped(Pruning(node_of("successive_halving"), tuple(found), "cell"), index, [loss])
-        found.append({"index": index, "state": COMPLETE, "value": loss, "reports": [loss], "notes": notes})
+        found.append(Trial(index, {}, {}, state=COMPLETE, value=loss, reports=(loss,), notes=notes))
     return tuple(found)
 
 

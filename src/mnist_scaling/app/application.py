@@ -163,10 +163,7 @@ class AppTask(Task):
 def _found(place: travel.Place, hydra: DictConfig | None) -> AppTask:
     """The task at a place, in a worker.
 
-    Raises
-    ------
-    MachineError
-        When the application can't be imported there.
+    It raises MachineError when the application can't be imported there.
     """
     try:
         task = travel.task_at(place)

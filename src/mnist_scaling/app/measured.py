@@ -75,10 +75,8 @@ class Reports:
 def measured(found: Any, loss_name: str, returned_by: str, reports: Reports) -> TrainResult:
     """What the function returned, checked.
 
-    Raises
-    ------
-    InputError
-        When it is no number and no dict of numbers, lacks the loss, or has a name that a table needs itself.
+    It raises InputError when it is no number and no dict of numbers, lacks the loss, or has a name that a table needs
+    itself.
     """
     if isinstance(found, Mapping):
         given = {str(key): value for key, value in found.items() if value is not None}

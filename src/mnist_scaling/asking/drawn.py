@@ -128,10 +128,10 @@ def answer_figure(
         }
     )
     colours = {value: short(value) if numbered else str(value) for value in _ordered(rows, spec.colour)}
-    key = [] if spec.colour == ARM else [label(spec.colour)]
-    key += [f"darker: larger {label(spec.lines)}"] if spec.lines else []
+    told = [] if spec.colour == ARM else [label(spec.colour)]
+    told += [f"darker: larger {label(spec.lines)}"] if spec.lines else []
     labels = axis(spec.x), y_label or axis(spec.y)
-    return AnswerFigure(table, list(titles.values()), colours, numbered, "; ".join(key), labels, intervals)
+    return AnswerFigure(table, list(titles.values()), colours, numbered, "; ".join(told), labels, intervals)
 
 
 def _ordered(rows: pd.DataFrame, column: str) -> Sequence[Any]:

@@ -19,9 +19,8 @@ from mnist_scaling.study.columns import FITTED
 from mnist_scaling.study.files import checksum, read_json
 from mnist_scaling.study.flags import INFO, kind
 from mnist_scaling.study.tables.cell_runs import runs_of
-from mnist_scaling.study.tables.csv_table import read_study_table
+from mnist_scaling.study.tables.csv_table import read_study_table, rows_where
 from mnist_scaling.study.tables.fitted_rows import STANDARD_ERROR
-from mnist_scaling.study.tables.row_choice import rows_where
 
 LOSS, LOSS_SE, RUNS = "loss", "loss_se", "runs"
 """Columns that an arm's rows have beside those of cells.csv; `RUNS`, of studies that have trials.csv, is the loss of

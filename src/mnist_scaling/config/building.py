@@ -1,11 +1,16 @@
-"""The border between Hydra and the rest: schemas for Hydra to compose onto, and objects built of what it composed."""
+"""The border between Hydra and the rest: schemas to compose onto, objects built of what it composed, and --help."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass, replace
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -40,14 +45,9 @@ def register(name: str, cls: type, open_keys: Sequence[str] = ()) -> None:
 def build(cls: type[T], cfg: DictConfig) -> T:
     """A frozen dataclass from a command's composed configuration, interpolations resolved.
 
-    A run leaves out the keys of its sweep, and its model node is of its family's own class.
-
-    Raises
-    ------
-    InputError
-        When a value breaks a rule of `cls`, or a key was added that it lacks.
-    omegaconf.errors.ValidationError
-        When a value has the wrong type.
+    A run leaves out the keys of its sweep, and its model node is of its family's own class. It raises InputError when a
+    value breaks a rule of `cls`, or a key was added that it lacks. It raises omegaconf.errors.ValidationError when a
+    value has the wrong type.
     """
     _check_added(cfg, TrainConfig if cls is RunConfig else cls)
     schema = _schema(cls)
@@ -61,10 +61,8 @@ def build(cls: type[T], cfg: DictConfig) -> T:
 def typed(cls: type[T], values: Mapping[str, Any], owner: str) -> T:
     """A frozen dataclass from a user's own file, whose values are nested as its fields are and whose ``${`` are text.
 
-    Raises
-    ------
-    InputError
-        When a key is unknown or lacks its value, or a value is of another type; `owner` is what has them.
+    It raises InputError when a key is unknown or lacks its value, or a value is of another type; `owner` is what has
+    them.
     """
     literal = json.loads(json.dumps(values).replace("${", r"\\${"))
     try:
@@ -97,10 +95,7 @@ def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 def from_values(values: Mapping[str, Any]) -> RunConfig:
     """The run that `flatten` made these dotted keys and values of: the way back, a hundred times as fast as `build`.
 
-    Raises
-    ------
-    InputError
-        When they break a rule.
+    It raises InputError when they break a rule.
     """
     nodes = unflatten(values)
     return _made(RunConfig, nodes | {"model": _made(model_config(nodes["model"]["name"]), nodes["model"])})
@@ -193,3 +188,66 @@ def literal(value: object) -> str:
     if isinstance(value, str):
         return QuotedString(value, Quote.single).with_quotes()
     return repr(value)
+
+
+_WIDTH = 100
+
+_INTERNAL = ("trial", "init_sha256", "data.sha256")
+"""Keys that only a sweep sets."""
+
+
+def help_page(schema: type, file: Path) -> str:
+    """The help of a command, from the dataclass of its keys and the first comment of conf/<command>.yaml."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    head = [line.removeprefix("#").removeprefix(" ") for line in lines[: lines.index("")]]
+    parts = [*head, "", "Keys, each as key=default:", ""]
+    for key, value, meaning in described_keys(schema):
+        parts += [f"  {key}={_typed_text(value)}", *textwrap.wrap(meaning, _WIDTH, initial_indent=" " * 6, **_INDENT)]
+    return "\n".join(parts)
+
+
+_INDENT: dict[str, Any] = {"subsequent_indent": " " * 6, "break_on_hyphens": False}
+
+
+def described_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every dotted key of a schema, its default, and what the text below its field says."""
+    texts = _texts(schema)
+    for one in fields(schema):
+        key, value = f"{prefix}{one.name}", _default(one)
+        if key in _INTERNAL:
+            continue
+        # A sweep's `model` is a mapping, because every family has keys of its own; those of all stand in its base.
+        bases = [_default(f) for base in schema.__mro__[1:-1] for f in fields(base) if f.name == one.name]
+        value = next((older for older in bases if is_dataclass(older)), value)
+        if is_dataclass(value):
+            yield from described_keys(type(value), f"{key}.")
+        else:
+            yield key, value, " ".join(texts.get(one.name, "").split())
+
+
+def _default(one: Field[Any]) -> Any:
+    if one.default_factory is not MISSING:
+        return one.default_factory()
+    return None if one.default is MISSING else one.default
+
+
+def _texts(schema: type) -> dict[str, str]:
+    """Field to the string below it, which Python itself does not keep; a subclass's goes before its base's."""
+    found = {}
+    for base in reversed([base for base in schema.__mro__ if is_dataclass(base)]):
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(node, ast.ClassDef)
+        for one, below in pairwise(node.body):
+            is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+            if isinstance(one, ast.AnnAssign) and is_text:
+                found[ast.unparse(one.target)] = str(ast.literal_eval(ast.unparse(below)))
+    return found
+
+
+def _typed_text(value: Any) -> str:
+    """A default as one types it."""
+    if value is None:
+        return "null"
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(_typed_text, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -90,10 +90,7 @@ def model_names() -> tuple[str, ...]:
 def model_config(name: str) -> type[ModelConfig]:
     """Config class of a family. No torch is imported.
 
-    Raises
-    ------
-    InputError
-        When there is no such family.
+    It raises InputError when there is no such family.
     """
     one_of("model.name", name, model_names())
     return MODEL_CONFIGS.get(name, ModelConfig)

@@ -62,28 +62,14 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _from_home(self, "dir", "path")
-        holds(
-            0 < self.fraction <= 1,
-            "0 < data.fraction <= 1",
-            self.fraction,
-            "give the share of the training images, such as 0.25.",
-        )
+        holds(0 < self.fraction <= 1, "0 < data.fraction <= 1", self.fraction, "give a share, such as 0.25.")
         for key in ("max_train", "max_eval"):
             value = getattr(self, key)
             require(value is None or value >= 10, f"`data.{key}` must be at least 10 or null, but got {value}.")
-        holds(
-            0 <= self.label_noise < 1,
-            "0 <= data.label_noise < 1",
-            self.label_noise,
-            "give the share of wrong training labels, such as 0.2.",
-        )
+        holds(0 <= self.label_noise < 1, "0 <= data.label_noise < 1", self.label_noise, "give a share, such as 0.2.")
         one_of("data.augment", self.augment, AUGMENT)
         for kind in self.off_distribution:
             one_of("data.off_distribution", kind, OFF_DISTRIBUTION)
-        require(
-            len(set(self.off_distribution)) == len(self.off_distribution),
-            f"`data.off_distribution` must name each kind once, but got {list(self.off_distribution)}: remove one.",
-        )
         if self.name == ARRAYS:
             self._check_arrays()
             return
@@ -106,13 +92,8 @@ class DataConfig:
             self.path is not None,
             "`data.path` must be given with data=arrays, but got none: give an .npz file, such as data.path=mine.npz.",
         )
-        for key in ("validation", "test"):
-            share = getattr(self, key)
-            require(
-                share is not None and 0 < share < 1,
-                f"`0 < data.{key} < 1` must hold with data=arrays, but got {share}: give the share of the file's "
-                "examples, such as 0.15.",
-            )
+        for key, share in (("validation", self.validation), ("test", self.test)):
+            holds(share is not None and 0 < share < 1, f"0 < data.{key} < 1", share, "give a share, such as 0.15.")
         require(
             (self.validation or 0) + (self.test or 0) < 1,
             f"`data.validation + data.test < 1` must hold, but got {self.validation} and {self.test}: leave "
@@ -179,7 +160,7 @@ class OptimConfig:
             self.clip is None or self.clip > 0,
             "optim.clip > 0",
             self.clip,
-            "give the largest norm, such as 1.0, or null for none.",
+            "give the largest norm, such as 1.0, or null.",
         )
         require(
             not self.nesterov or (self.name == "sgd" and self.momentum > 0),
@@ -228,12 +209,8 @@ class RegimeConfig:
         for key in ("epochs", "patience", "max_epochs"):
             value = getattr(self, key)
             holds(value is None or value >= 1, f"regime.{key} >= 1", value, "give a whole number.")
-        holds(
-            self.flops is None or (self.flops > 0 and isfinite(self.flops)),
-            "regime.flops > 0",
-            self.flops,
-            "give the training FLOPs of a run, such as 4e9.",
-        )
+        flops = self.flops
+        holds(flops is None or (flops > 0 and isfinite(flops)), "regime.flops > 0", flops, "give FLOPs, such as 4e9.")
         holds(self.scale > 0, "regime.scale > 0", self.scale, "1 leaves budgets alone.")
         ascending = all(a < b for a, b in itertools.pairwise(self.branches))
         require(

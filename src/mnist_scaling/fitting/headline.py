@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.counts import counts
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier
 from mnist_scaling.fitting.frontier.methods import MAJORITY, budgets, median_of
-from mnist_scaling.fitting.frontier.parametric import Cost
+from mnist_scaling.fitting.frontier.parametric import Cost, counts
 from mnist_scaling.fitting.laws.base import Array, Law, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
@@ -96,10 +95,10 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
 
     The parametric frontier is that of the model's surfaces, and `predict` the point at which a loss was asked for.
     """
-    at, ahead = largest_cell(model.rows), _ahead(model, cost)
+    at, centre, ahead = largest_cell(model.rows), middle(model.rows.logs(model.inputs)), _ahead(model, cost)
     out: dict[str, Any] = {
         **_slopes(model, SLOPES, at),
-        **_slopes(model, MIDDLE_SLOPES, middle(model.rows.logs(model.inputs))),
+        **_slopes(model, MIDDLE_SLOPES, centre),
         **{key: _exponent(model, parametric, key) for key in EXPONENTS},
         "floor": _floor(model),
         "misfit": model.misfit.record(),
@@ -116,7 +115,8 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
     if model.ray is not None:
         return out | {"ray": _along(model, model.ray)}
     if "N" in model.inputs:
-        out["counts"] = counts(model.rows, model.posterior, parametric.valley, cost, model.level)
+        points = {"slope_N": at, "middle_slope_N": centre}
+        out["counts"] = counts(model.rows, model.posterior, points, parametric.valley, cost, model.level)
     return out
 
 

@@ -86,10 +86,7 @@ class Foreseen:
 def leave_future_out(result: Result) -> list[Foreseen]:
     """Every row above each of `BUDGETS`, predicted from the rows below it.
 
-    Raises
-    ------
-    InputError
-        When below no budget there are the rows that the model's law needs.
+    It raises InputError when below no budget there are the rows that the model's law needs.
     """
     model, out = result.model, []
     if model is not None:

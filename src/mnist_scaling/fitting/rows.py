@@ -137,14 +137,7 @@ class Table:
 
     def levels(self, name: str) -> Array:
         """The levels of an input (`by_level`), ascending."""
-        order, starts = _levels(np.log(self.inputs[name]))
-        middle = (starts + np.append(starts[1:], len(order))) // 2
-        return np.asarray(self.inputs[name][order[middle]], float)
-
-    def describe(self, i: int) -> str:
-        """One row in words: "row 3 (N=1.2e+04, D=500)"."""
-        parts = [f"{k}={v[i]:.4g}" for k, v in self.inputs.items() if k in ("N", "D", "C")]
-        return f"row {self.rows[i]} ({', '.join(parts)})"
+        return np.array([*self.by_level(name)])
 
     def cell(self, i: int) -> dict[str, float | int]:
         """One row as a record: its number in the file, its inputs, its loss."""

@@ -1,4 +1,4 @@
-"""Every column of the tables: name, unit, meaning, who fills it, its label for readers; and values that are words."""
+"""Every column of the tables: name, unit, meaning, its label for readers; and values that are words."""
 
 from __future__ import annotations
 
@@ -34,10 +34,6 @@ TRANSFER_RULES = (NEIGHBOURS, INDEPENDENT)
 OFF_DISTRIBUTION = ("rotated", "shifted", "noisy")
 """Members of `data.off_distribution`: the ways in which test images are changed for further scores."""
 
-RUN, SWEEP, TABLES, CERTIFICATE = "the run", "the sweep", "the mean over repeats", "the certificate"
-ALL_RUNS = "all runs of the cell"
-"""Who fills a column."""
-
 
 @dataclass(frozen=True)
 class Column:
@@ -46,7 +42,6 @@ class Column:
     name: str
     meaning: str
     unit: str = ""
-    filled_by: str = SWEEP
     label: str = ""
     """What figures and pages call it; empty: the name with spaces."""
 
@@ -84,9 +79,7 @@ BRANCHED = ("wsd",)
 SETTING_LABELS = {"lr": "learning rate"}
 """What readers see instead of the column of a tuned key."""
 
-MEASURED = tuple(
-    Column(f.name, f.metadata["meaning"], f.metadata["unit"], RUN) for f in fields(TrainResult) if f.metadata
-)
+MEASURED = tuple(Column(f.name, f.metadata["meaning"], f.metadata["unit"]) for f in fields(TrainResult) if f.metadata)
 """Columns that a run measures."""
 
 _LABELS = {"n_params": "parameters", "n_seen": "examples seen"}
@@ -111,60 +104,39 @@ CELL_TABLE = (
         meaning="examples processed until the weights that count; the repeats' mean where their lengths differ: D",
     ),
     *(_BY_NAME[n] for n in ("epochs", "steps", "flops", "flops_forward", "flops_output")),
-    Column("flops_6nd", "6 n_params n_seen, the rule of thumb for transformers, for comparison only", FLOPS, TABLES),
+    Column("flops_6nd", "6 n_params n_seen, the rule of thumb for transformers, for comparison only", FLOPS),
     *(_BY_NAME[n] for n in ("epochs_spent", "flops_spent")),
+    Column("val_loss", "validation loss of the selected trial: biased low, because it is the best of n_trials", NATS),
+    Column("repeat_val_loss", "mean validation loss of the repeats, which no selection has touched", NATS),
+    Column("repeat_val_loss_se", "standard error of repeat_val_loss", NATS),
+    Column("test_loss", "mean test loss of the repeats: what is fitted", NATS),
+    Column("test_loss_se", "standard error of test_loss over the repeats, empty with fewer than two", NATS),
+    Column("test_error", "mean share of test images put in the wrong class by the repeats", SHARE),
+    Column("test_error_se", "standard error of test_error over the repeats, empty with fewer than two", SHARE),
+    Column("train_loss", "mean of the repeats' train_loss", NATS),
+    Column("n_trials", "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED"),
+    Column("n_diverged", "trials that diverged"),
+    Column("n_failed", "trials that ended in an error"),
+    Column("n_repeats", "repeats of the selected setting that ran to their end"),
+    Column("tuning_flops", "training FLOPs that all trials of the cell spent: what its tuning cost", FLOPS),
+    Column("seconds", "wall time of all runs of the cell, added up; a run with branches is shared out by FLOPs", "s"),
     Column(
-        "val_loss", "validation loss of the selected trial: biased low, because it is the best of n_trials", NATS, RUN
+        "expected_gain", "share of the loss that 10 further trials should take off, extrapolated from the trials", SHARE
     ),
-    Column("repeat_val_loss", "mean validation loss of the repeats, which no selection has touched", NATS, TABLES),
-    Column("repeat_val_loss_se", "standard error of repeat_val_loss", NATS, TABLES),
-    Column("test_loss", "mean test loss of the repeats: what is fitted", NATS, TABLES),
-    Column("test_loss_se", "standard error of test_loss over the repeats, empty with fewer than two", NATS, TABLES),
-    Column("test_error", "mean share of test images put in the wrong class by the repeats", SHARE, TABLES),
-    Column("test_error_se", "standard error of test_error over the repeats, empty with fewer than two", SHARE, TABLES),
-    Column("train_loss", "mean of the repeats' train_loss", NATS, TABLES),
-    Column("n_trials", "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED", "", ALL_RUNS),
-    Column("n_diverged", "trials that diverged", "", ALL_RUNS),
-    Column("n_failed", "trials that ended in an error", "", ALL_RUNS),
-    Column("n_repeats", "repeats of the selected setting that ran to their end", "", ALL_RUNS),
-    Column("tuning_flops", "training FLOPs that all trials of the cell spent: what its tuning cost", FLOPS, ALL_RUNS),
-    Column(
-        "seconds",
-        "wall time of all runs of the cell, added up; a run with branches is shared out by FLOPs",
-        "s",
-        ALL_RUNS,
-    ),
-    Column(
-        "expected_gain",
-        "share of the loss that 10 further trials should take off, extrapolated from the trials",
-        SHARE,
-        CERTIFICATE,
-    ),
-    Column("noise", "standard deviation of the log loss between seeds, from the repeats", "", CERTIFICATE),
+    Column("noise", "standard deviation of the log loss between seeds, from the repeats"),
     Column(
         "tuned",
         "yes when no selected value lies on an edge and expected_gain is below noise, else no; empty when unknown; "
         "'nothing tuned' where every key was fixed or an axis",
-        "",
-        CERTIFICATE,
     ),
-    Column(
-        "edges", "tuned columns whose selected value lies on the edge of its range, separated by ;", "", CERTIFICATE
-    ),
+    Column("edges", "tuned columns whose selected value lies on the edge of its range, separated by ;"),
     Column(
         "limits",
         "tuned columns whose selected value lies at an end of its range that is a limit, by nature or by choice, "
         "separated by ;: the cell is tuned within them",
-        "",
-        CERTIFICATE,
     ),
-    Column(
-        "widened",
-        "tuned columns whose range was widened because the best setting lay on its edge, separated by ;",
-        "",
-        CERTIFICATE,
-    ),
-    Column("flags", "codes separated by ;", "", ALL_RUNS),
+    Column("widened", "tuned columns whose range was widened because the best setting lay on its edge, separated by ;"),
+    Column("flags", "codes separated by ;"),
 )
 """Columns of cells.csv after the swept and the tuned keys."""
 
@@ -177,8 +149,8 @@ def off_distribution(kind: str) -> tuple[str, str]:
 def _off_distribution(kind: str) -> tuple[Column, Column]:
     loss, error = off_distribution(kind)
     return (
-        Column(loss, f"loss on {kind} test images, the same ones for all runs; empty for trials", NATS, RUN),
-        Column(error, f"share of {kind} test images put in the wrong class; empty for trials", SHARE, RUN),
+        Column(loss, f"loss on {kind} test images, the same ones for all runs; empty for trials", NATS),
+        Column(error, f"share of {kind} test images put in the wrong class; empty for trials", SHARE),
     )
 
 
@@ -192,11 +164,11 @@ CURVE_TABLE = (
     Column("cell", "row of cells.csv, from 0"),
     Column("seed", "seed of the repeat"),
     *(_BY_NAME[n] for n in ("n_params", "n_train")),
-    Column("n_seen", "examples processed so far", EXAMPLES, RUN),
-    Column("flops", "training FLOPs so far", FLOPS, RUN),
-    Column("val_loss", "loss on a fixed slice of the validation images", NATS, RUN),
-    Column("train_loss", "loss on a slice of the run's own training images", NATS, RUN),
-    Column("phase", "what the learning rate was doing: warmup, constant, decay, or a schedule's name", "", RUN),
+    Column("n_seen", "examples processed so far", EXAMPLES),
+    Column("flops", "training FLOPs so far", FLOPS),
+    Column("val_loss", "loss on a fixed slice of the validation images", NATS),
+    Column("train_loss", "loss on a slice of the run's own training images", NATS),
+    Column("phase", "what the learning rate was doing: warmup, constant, decay, or a schedule's name"),
 )
 """Columns of curves.csv."""
 
@@ -223,9 +195,7 @@ LENGTHS = ("n_seen", "epochs", "steps", "flops", "flops_forward", "flops_output"
 PER_MODEL = ("n_params", "n_params_input", "n_params_hidden", "n_params_output")
 """Measured columns that are the same for all data sizes of a run."""
 
-CONVENTIONS = {
-    "N": {"hidden layers only": "n_params_hidden", "without the output layer": "n_params_without_output"},
-}
+CONVENTIONS = {"N": {"hidden layers only": "n_params_hidden", "without the output layer": "n_params_without_output"}}
 """Columns that count the same thing otherwise; `fit` leaves out what a table lacks."""
 
 FITTED = {

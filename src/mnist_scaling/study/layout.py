@@ -97,10 +97,7 @@ def answer_folder(question: str) -> Path:
 def study_folder(name: str) -> Path:
     """Folder of the study with that name.
 
-    Raises
-    ------
-    InputError
-        When the name is not a plain name of one folder inside `MULTIRUN`.
+    It raises InputError when the name is not a plain name of one folder inside `MULTIRUN`.
     """
     plain = name not in ("", ".", "..", *_TAKEN) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
     if not plain or len(name.encode()) > _LONGEST:
@@ -116,12 +113,8 @@ def study_folder(name: str) -> Path:
 def found_folder(name: str) -> Path:
     """Folder of a study to read: by its name, as `study_folder` has it, or by a path, which has a slash.
 
-    Where there is no study of one's own of that name, the tables in `REFERENCE` are read.
-
-    Raises
-    ------
-    InputError
-        When neither is meant, or there is no folder at the path.
+    Where there is no study of one's own of that name, the tables in `REFERENCE` are read. It raises InputError when
+    neither is meant, or there is no folder at the path.
     """
     if "/" not in name and os.sep not in name:
         own, kept = study_folder(name), Path(MULTIRUN) / REFERENCE / name
@@ -175,17 +168,8 @@ def cell_parts(axes: Mapping[str, Any]) -> list[str]:
     """A cell's name in parts, one folder each: ``width=16``, ``data_fraction=0.25``.
 
     Letters, digits and ``-._~+`` stand for themselves and everything else is percent-encoded, so that the name is one
-    folder on every file system, two cells never share one, and `urllib.parse.unquote` gives the value back.
-
-    Parameters
-    ----------
-    axes : mapping
-        Column name to value.
-
-    Raises
-    ------
-    InputError
-        When a name is too long for a file system.
+    folder on every file system, two cells never share one, and `urllib.parse.unquote` gives the value back. It raises
+    InputError when a name is too long for a file system.
     """
     parts = [f"{quote(column, safe='')}={quote(_text(value), safe='+')}" for column, value in axes.items()]
     for part in parts:

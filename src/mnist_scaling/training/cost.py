@@ -13,7 +13,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import TRIAL
 from mnist_scaling.training import engine, optimizers, regimes
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.model_size import measure
+from mnist_scaling.training.data.sources import DataSpec
+from mnist_scaling.training.model_size import Size, measure
 
 _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
 """Seconds that augmenting an example adds; its FLOPs are no part of C."""
@@ -23,18 +24,11 @@ def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
     The pace of a step is that of the engine which the run will have. The numbers behind it were fitted by hand to steps
-    timed alone (LOG.md), not to whole runs: a busy machine takes about twice as long.
-    For a run that itself decides when to stop the prediction is an upper bound, because its cap counts.
-
-    Raises
-    ------
-    InputError
-        When the run's regime, model or optimiser refuses its configuration, so before anything of a sweep is trained.
+    timed alone (LOG.md), not to whole runs: a busy machine takes about twice as long. For a run that itself decides
+    when to stop the prediction is an upper bound, because its cap counts. It raises InputError when the run's regime,
+    model or optimiser refuses its configuration, so before anything of a sweep is trained.
     """
-    spec = splits.spec(run.data)
-    size = measure(run.model, spec.image_shape, spec.classes)
-    regime = regimes.build(run, size.training)
-    n_train = regime.n_train(splits.n_train(run.data))
+    spec, size, regime, n_train = _shape(run)
     seen = regime.n_seen(n_train)
     parts = 1 if run.trial.stage == TRIAL else 3 + len(run.data.off_distribution)
     n_evaluated = (run.data.max_eval or spec.n_validation) * parts
@@ -47,20 +41,22 @@ def cost(run: RunConfig) -> float:
 def counts(run: RunConfig) -> dict[str, float]:
     """Columns of cells.csv that are known before a run: its size, and its data and FLOPs unless it decides on them.
 
-    Raises
-    ------
-    InputError
-        As `cost` does.
+    It raises InputError as `cost` does.
     """
-    spec = splits.spec(run.data)
-    size = measure(run.model, spec.image_shape, spec.classes)
-    regime = regimes.build(run, size.training)
-    n_train = regime.n_train(splits.n_train(run.data))
+    _, size, regime, n_train = _shape(run)
     found = {k: float(v) for k, v in vars(size).items() if k.startswith("n_params")} | {"n_train": float(n_train)}
     if not isinstance(regime, regimes.Passes):
         return found
     seen = float(regime.n_seen(n_train))
     return found | {"n_seen": seen, "flops": seen * size.training, "flops_forward": seen * size.forward}
+
+
+def _shape(run: RunConfig) -> tuple[DataSpec, Size, regimes.Regime, int]:
+    """What is known of a run before it starts: of its data, its model, its length, and its unique examples."""
+    spec = splits.spec(run.data)
+    size = measure(run.model, spec.image_shape, spec.classes)
+    regime = regimes.build(run, size.training)
+    return spec, size, regime, regime.n_train(splits.n_train(run.data))
 
 
 GPU_STEP = 1.5e-3
@@ -86,10 +82,7 @@ def pick_device(run: RunConfig) -> torch.device:
 def check_device(name: str) -> None:
     """Refuse a device that this machine, or its torch, lacks.
 
-    Raises
-    ------
-    InputError
-        Its cause is an OSError, so that in a worker it is the machine's fault and no run's.
+    The InputError's cause is an OSError, so that in a worker it is the machine's fault and no run's.
     """
     found: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if name in found and not found[name]():

@@ -141,10 +141,7 @@ Optimizer = FlatOptimizer | TorchOptimizer
 def build(model: nn.Module, config: OptimConfig) -> Optimizer:
     """The fastest optimiser that there is for a model on its device.
 
-    Raises
-    ------
-    InputError
-        When `optim._target_` can't be imported or refuses its arguments.
+    It raises InputError when `optim._target_` can't be imported or refuses its arguments.
     """
     fused = config._target_ is None and next(model.parameters()).device.type in ("cpu", "cuda")
     return FlatOptimizer(model, config) if fused else TorchOptimizer(model, config)
@@ -164,10 +161,7 @@ def of_torch(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
 def check(config: OptimConfig) -> None:
     """Refuse an optimiser from elsewhere before anything is trained: it must take one step on one number.
 
-    Raises
-    ------
-    InputError
-        When it can't be imported, refuses its arguments, or can't take a step.
+    It raises InputError when it can't be imported, refuses its arguments, or can't take a step.
     """
     if config._target_ is None:
         return

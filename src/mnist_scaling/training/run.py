@@ -52,6 +52,7 @@ class RunOutcome:
 class Run:
     """One model that is trained as one configuration says.
 
+    A step, a look at the losses, a report or a score raises `Ended` where the run has diverged or is told to stop.
     `n_seen` examples are what the run is expected to process, for the size of reports. With an augmenter, which draws
     the images anew, the engine trains on its part. See `loop.train_model` for the others.
     """
@@ -99,13 +100,7 @@ class Run:
     # Steps
 
     def step(self, rows: Tensor, factor: float) -> None:
-        """One optimiser step on the training images at `rows`, at a factor on the peak rate, and a look now and then.
-
-        Raises
-        ------
-        Ended
-            When the training loss shows that the run has diverged.
-        """
+        """One optimiser step on the training images at `rows`, at a factor on the peak rate, and a look at times."""
         drawn = rows if self._augmenter is None else self._augmenter.draw(rows, self.seen)
         self.engine.step(drawn, self.config.peak_lr * factor)
         self.steps += 1
@@ -133,13 +128,7 @@ class Run:
     # Losses on the way
 
     def report_if_due(self, step: int, total: int) -> None:
-        """Measure and report a loss to the pruner when a report is due after this step of so many.
-
-        Raises
-        ------
-        Ended
-            When the run is told to stop.
-        """
+        """Measure and report a loss to the pruner when a report is due after this step of so many."""
         due, number = self._report_slice, len(self.reports) + 1
         if due is None or due.part is None or not due.is_due(number, step, total):
             return
@@ -150,12 +139,8 @@ class Run:
     def report(self, number: int, share: float, loss: float) -> None:
         """Report a loss that is known; a number may be used once, in ascending order.
 
-        A loss that is not finite is not reported: the next look at the training loss calls the run diverged.
-
-        Raises
-        ------
-        Ended
-            When the run is told to stop.
+        A loss that is not finite is not reported: the next look at the training loss calls the run diverged. It raises
+        Ended when the run is told to stop.
         """
         if self._report is None or number > self.config.reports.points or not isfinite(loss):
             return
@@ -169,13 +154,7 @@ class Run:
             self.curve.add(self.seen, phase)
 
     def evaluate(self, phase: str) -> float:
-        """Validation loss of the weights as they are, also a point of the learning curve.
-
-        Raises
-        ------
-        Ended
-            When it is not finite: the run has diverged.
-        """
+        """Validation loss of the weights as they are, also a point of the learning curve."""
         part = self.dataset.validation.head(self.config.data.max_eval)
         loss, _ = scoring.evaluate(self.engine.model, part)
         self.engine.model.train()
@@ -187,13 +166,7 @@ class Run:
     # Scores
 
     def score(self, known: int | None = None) -> dict[str, float]:
-        """The losses that the run's stage may see, of the weights as they are, on the first `known` training images.
-
-        Raises
-        ------
-        Ended
-            When the validation loss is that of a diverged run.
-        """
+        """The losses that the run's stage may see, of the weights as they are, on the first `known` training images."""
         scores = scoring.score(self.engine.model, self.dataset, self.part.head(known), self.config)
         self.engine.model.train()
         if not scores["val_loss"] <= self._worst:
@@ -201,13 +174,7 @@ class Run:
         return scores
 
     def add_branch(self, share: float) -> None:
-        """Score the weights as they are and record them as the end of a run of that share of the data.
-
-        Raises
-        ------
-        Ended
-            See `score`.
-        """
+        """Score the weights as they are and record them as the end of a run of that share of the data."""
         before = sum(branch["spent"] for branch in self.branches)
         counts = {BRANCH: share, "n_seen": self.seen, "steps": self.steps, "spent": self.spent - before}
         # The first `seen` images are those of this branch; the rest it has not seen yet.

@@ -55,12 +55,8 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Ini
     """What a run with `init_from` starts from; None for a run that starts from scratch.
 
     All weights are taken over, but those of the layer that makes the logits only where the classes are the same: as
-    many, of the same meaning. Class 3 is a digit in one data set and a dress in another.
-
-    Raises
-    ------
-    InputError
-        When there is no such file, it is damaged or has changed, or its model has another shape.
+    many, of the same meaning. Class 3 is a digit in one data set and a dress in another. It raises InputError when
+    there is no such file, it is damaged or has changed, or its model has another shape.
     """
     if config.init_from is None:
         return None

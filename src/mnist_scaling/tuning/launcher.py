@@ -47,7 +47,13 @@ class LocalLauncher(Launcher):
 
         if self.n_workers is not None:
             return self.n_workers
-        return max(1, min(local.cores(), _room_on_gpus())) if self.gpus else local.cores()
+        if not self.gpus:
+            return local.cores()
+        import torch
+
+        devices = range(torch.cuda.device_count())
+        room = sum(int(torch.cuda.get_device_properties(i).total_memory) // GPU_MEMORY for i in devices)
+        return max(1, min(local.cores(), room))
 
     def check(self, runs: Sequence[Values]) -> None:
         """Refuse, before anything is trained, what this machine can't train."""
@@ -96,11 +102,3 @@ def visible_gpus() -> list[str]:
     if not torch.cuda.is_available():
         return []
     return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
-
-
-def _room_on_gpus() -> int:
-    """Processes that the memory of all visible GPUs has room for."""
-    import torch
-
-    devices = range(torch.cuda.device_count())
-    return sum(int(torch.cuda.get_device_properties(i).total_memory) // GPU_MEMORY for i in devices)

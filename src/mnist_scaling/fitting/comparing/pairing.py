@@ -102,10 +102,7 @@ class Cells:
 def match(a: Arm, b: Arm) -> Cells:
     """The cells of both arms where enough of them are the same, else the rows in the range that both cover.
 
-    Raises
-    ------
-    InputError
-        When the arms share no variable, their ranges miss each other, or too few cells are left.
+    It raises InputError when the arms share no variable, their ranges miss each other, or too few cells are left.
     """
     shared_roles = [k for k in ("N", "D", "C") if k in a.table.inputs and k in b.table.inputs]
     roles = [k for k in shared_roles if k != "C"] or shared_roles
@@ -130,10 +127,8 @@ def match(a: Arm, b: Arm) -> Cells:
 def match_twin(arm: Arm, twin: Arm, variables: Sequence[str]) -> Cells:
     """The cells of an arm and of itself tuned again.
 
-    Raises
-    ------
-    InputError
-        When the twin has cells that the arm has not, or too few, or its cells do not vary as those compared do.
+    It raises InputError when the twin has cells that the arm has not, or too few, or its cells do not vary as those
+    compared do.
     """
     cells = match(arm, twin)
     other = cells.left_out[1] if cells.paired else len(twin.table)

@@ -152,7 +152,8 @@ class ArmNoise:
             return (np.full((number, len(self.spread)), np.nan),) * 2
         points, s = self.luck.draw(number, rng)
         if self.paired:
-            pair = rng.standard_normal((number, n, 2)) @ _root(self.shape).T
+            values, vectors = np.linalg.eigh(self.shape)  # whose root exists where it is singular, too
+            pair = rng.standard_normal((number, n, 2)) @ (vectors * np.sqrt(np.maximum(values, 0))).T
             own = np.concatenate([pair[:, :, 0], pair[:, :, 1]], axis=1)
         else:
             sizes = np.repeat(np.sqrt(np.diag(self.shape)), self.sizes)
@@ -223,9 +224,3 @@ def _again(twin: Cells | None, cells: Cells, unit: float, noise: float) -> list[
     own = np.full(n, max(noise / max(unit, 1e-300), LEAST_SHARE))
     times = 2.0 if twin.tuned or not cells.tuned else 0.0
     return [Numbers(np.subtract(*twin.y[::-1]), np.empty((n, 0)), own, (_field(twin.a, cells),), times)]
-
-
-def _root(covariance: Array) -> Array:
-    """A matrix whose product with its transpose is the covariance, also where it is singular."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0))

@@ -15,7 +15,6 @@ import numpy as np
 
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier, nothing, observed, observed_draws
 from mnist_scaling.fitting.frontier.isoflop import curves, isoflop, isoflop_draws
-from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
@@ -24,7 +23,7 @@ from mnist_scaling.study.flags import GRID_EDGE
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.fitted import Fitted
-    from mnist_scaling.fitting.frontier.parametric import Valley
+    from mnist_scaling.fitting.frontier.parametric import Cost, Valley
     from mnist_scaling.fitting.misfit.posterior import Posterior
 
 FRONTIER_DRAWS = 300
@@ -37,23 +36,11 @@ NO_COST = "needs N, D and a C that grows with both"
 
 
 def all_frontiers(
-    table: Table, model: Posterior | None, law: Fitted | None, cost: Cost | None, draws: Draws, curve: str, why: str
+    table: Table, model: Posterior | None, law: Fitted | None, cost: Cost | None, draws: Draws, why: str
 ) -> dict[str, Frontier]:
-    """Every method of `METHODS` on one table.
+    """Every method of `METHODS` on one table; without a `model` of surfaces over N and D, `why` is the reason in words.
 
-    Parameters
-    ----------
-    table : Table
-    model : Posterior or None
-        Surfaces over N and D, or None, and `why`.
-    law : Fitted or None
-        The joint law that short tables' noise is redrawn about; long tables' rows are resampled.
-    cost : Cost or None
-    draws : Draws
-    curve : str
-        Polynomial of the isoFLOP curves.
-    why : str
-        Why there is no model, in words.
+    Short tables' noise is redrawn about the joint `law`; long tables' rows are resampled.
     """
     redrawn = _redrawn(table, law, draws)
     resampled = _resampled(table, draws) or redrawn
@@ -66,12 +53,12 @@ def all_frontiers(
         )
         for method in ("pareto", "hull")
     }
-    found, (family, _) = isoflop(table, curve), curves(table)
+    found, (family, _) = isoflop(table), curves(table)
     used = np.array([c["minimum"] is not None for c in found.extra.get("curves", [])], bool)
     # An interpolated curve has no rows of its own to leave out.
     again = resampled if all(len(c.rows) for c in family) else redrawn
     out["isoflop"] = _with_intervals(
-        found, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level, lacking
+        found, lambda ys, n: isoflop_draws(family, ys, n, used), again, draws.level, lacking
     )
     return out | {"parametric": parametric(table, model, cost, draws.level, why)}
 

@@ -1,21 +1,25 @@
 """Frontiers of surfaces under the table's own cost, log C = k + kappa_N log N + kappa_D log D.
 
 Hoffmann et al. 2022, approach 3, without assuming C = 6 N D: convolutions and small nets do not obey it.
+What N is, is a choice, too: `counts` reads the same surfaces on other axes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnist_scaling.fitting.frontier.methods import budgets, median_of
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import plane
 
 if TYPE_CHECKING:
+    from mnist_scaling.fitting.misfit.posterior import Posterior
     from mnist_scaling.fitting.misfit.process import Axes
 
 
@@ -28,8 +32,6 @@ class Cost:
     kappa_d: float
     rmse_log: float
     """How far the rows are from it: 0.05 is 5 % of C."""
-    assumed: bool = False
-    """True when the table has no C and 6 N D stands in."""
 
     def log_c(self, log_n: Array, log_d: Array) -> Array:
         """log C of models of log N and log D, of any shape."""
@@ -61,7 +63,7 @@ def fit_cost(table: Table) -> Cost | None:
     if found is None:
         return None
     constant, kappa_n, kappa_d = map(float, found[0])
-    return Cost(constant, kappa_n, kappa_d, found[1], "C" not in table.inputs)
+    return Cost(constant, kappa_n, kappa_d, found[1])
 
 
 SEARCHED = 2.0
@@ -137,3 +139,58 @@ def lines(x: Array, y: Array) -> Array:
         dx = np.where(known, x - np.where(known, x, 0.0).sum(axis=1, keepdims=True) / number[:, None], 0.0)
         square = np.where(2 * number > max(len(x), 2), (dx**2).sum(axis=1), np.nan)
         return np.asarray((dx * np.where(known, y, 0.0)).sum(axis=1) / square)
+
+
+PER_EXAMPLE = "FLOPs per example"
+
+FUNCTION = 0.02
+"""Root mean square in ln M beyond which M is no function of N."""
+
+ALIKE = 0.02
+"""Difference of h' from 1 up to which a count gives the same exponents as N, and is left out."""
+
+
+def counts(
+    rows: Table,
+    model: Posterior,
+    at: Mapping[str, Mapping[str, float]],
+    found: Valley | None,
+    cost: Cost | None,
+    level: float,
+) -> list[dict[str, Any]]:
+    """One record for N and one for each other count of sizes: how far it grows, N*'s exponent and slopes.
+
+    Published exponents moved from 0.84 to 0.71 with one layer's FLOPs, and N*(C) reads 0.37, 0.54 or 0.70 by which
+    parameters are counted. What moves an exponent by more than its interval belongs beside it. With sizes counted as M,
+
+        ln M = h(ln N)        d ln L / d ln M = (d ln L / d ln N) / h'        ln M*(C) = h(ln N*(C))
+
+    Models, budgets and losses are the same, so nothing is fitted again: each surface's slopes and minima are read on
+    another axis. h is a parabola through the rows. Where M is no function of N, as where depth and width both vary, the
+    surfaces over N say nothing of M.
+
+    Empty where no count differs from N. Surfaces are over N, or over N and D; slopes are those `at` points by their
+    logs, `found` are the minima at `budgets`.
+    """
+    logs, others = np.log(rows.inputs["N"]), dict(rows.conventions.get("N", {}))
+    if rows.has(("C", "D")):
+        others[PER_EXAMPLE] = rows.inputs["C"] / rows.inputs["D"]
+    out = []
+    for name, values in {"N": rows.inputs["N"], **others}.items():
+        h = np.polynomial.Polynomial.fit(logs, np.log(values), min(2, len(np.unique(logs.round(9))) - 1))
+        steep = h.deriv()(np.array([logs.min(), logs.max()]))
+        if name != "N" and np.abs(steep - 1).max() <= ALIKE:
+            continue
+        record: dict[str, Any] = {"count": name, "grows": float(values.max() / values.min())}
+        scatter = float(np.sqrt(np.mean((h(logs) - np.log(values)) ** 2)))
+        if steep.min() <= 0 or scatter > FUNCTION:
+            unknown = {key: Interval().record() for key in ("N_exponent", *at)}
+            why = "no function of N in these rows, as where depth and width both vary: fit it as columns.N"
+            out.append(record | unknown | {"why": why})
+            continue
+        exponent = Interval()
+        if found is not None and cost is not None:
+            exponent = median_of(lines(budgets(rows, cost), h(found.log_n)), level)
+        slopes = {k: median_of(model.slope(p, "N") / float(h.deriv()(p["N"])), level) for k, p in at.items()}
+        out.append(record | {k: v.record() for k, v in {"N_exponent": exponent, **slopes}.items()})
+    return out if len(out) > 1 else []

@@ -191,17 +191,9 @@ def linear_starts(log_loss: Array, terms: list[tuple[Array, Array]], floor: bool
     """Best scales for each set of exponents by a conditional linear solve.
 
     L ~ E + sum_k S_k x_k^-a_k is linear in E and S_k once the a_k are given: solve it in relative
-    residuals, sum (pred / L - 1)^2, and clip what comes out negative to a small positive number.
-
-    Parameters
-    ----------
-    log_loss : array, shape (n,)
-    terms : list of (exponents, log_x)
-        Exponents of shape (starts,) and logs of shape (n,), one pair a term.
-    floor : bool
-        Whether a constant is among the terms: then E is the last column of what is given, after log S_k.
-    squash : array, shape (starts,), optional
-        gamma of (sum)^gamma: the sum is solved for L^(1/gamma), then.
+    residuals, sum (pred / L - 1)^2, and clip what comes out negative to a small positive number. Each of the terms is
+    a pair of exponents (starts,) and logs (n,). With a floor, E is the last column, after log S_k. With a squash, which
+    is gamma (starts,) of (sum)^gamma, the sum is solved for L^(1/gamma).
     """
     count = len(terms[0][0])
     centred = (log_loss - log_loss.mean())[None]

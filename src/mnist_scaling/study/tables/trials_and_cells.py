@@ -30,25 +30,15 @@ from mnist_scaling.study.records import MORE, WANTED, branch_rows
 from mnist_scaling.study.result import CURVE_FIELDS
 
 
-def as_text(table: pd.DataFrame) -> str:
-    """A table as CSV; floats keep every digit."""
-    return table.to_csv(index=False)
-
-
 def seed_of(columns: Iterable[str]) -> str:
     """Column of the seed that a run was trained with."""
     return RUN_SEED if RUN_SEED in columns else SEED
 
 
 def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
-    """trials.csv: one row per run, with the swept keys first, then the tuned ones, then what was measured.
+    """trials.csv: one row per run, by column name, with the swept keys first, then the tuned ones, then the measured.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        One mapping per run, by column name; a missing key is an empty field.
-    axes, tuned : sequence of str
-        Column names of the swept scientific keys and of the tuned ones.
+    A missing key is an empty field.
     """
     further = [name for name in OFF_DISTRIBUTION_COLUMNS if any(name in row for row in rows)]
     further += [name for row in rows for name in row.get(MORE, ())]

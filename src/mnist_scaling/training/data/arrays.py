@@ -52,10 +52,8 @@ class Arrays:
 def read(config: DataConfig) -> Arrays:
     """The file of a run with data=arrays; read once per process while it does not change.
 
-    Raises
-    ------
-    InputError
-        When the file can't be read, has changed since the study began, or holds what can't be trained on.
+    It raises InputError when the file can't be read, has changed since the study began, or holds what can't be trained
+    on.
     """
     assert config.path is not None
     assert config.validation is not None
@@ -147,18 +145,12 @@ def _part(
     """Images (n, channels, height, width), uint8 or float32, and labels (n,), int64, of one part."""
     images, labels = (found[name] for name in names)
     x, y = (f"`{name}` of {path}" for name in names)
-    require(
-        images.dtype == np.uint8 or images.dtype.kind == "f",
-        f"Images must be uint8 or float, but {x} has the type {images.dtype}: convert it by astype(np.float32).",
-    )
-    require(
-        images.ndim in (3, 4) and 0 not in images.shape,
-        f"Images must be (n, height, width) or (n, channels, height, width), but {x} has the shape {images.shape}: "
-        "reshape it.",
-    )
     last = images.ndim == 4 and images.shape[3] in _CHANNELS and images.shape[1] not in _CHANNELS
+    numbers = images.dtype == np.uint8 or images.dtype.kind == "f"
     require(
-        not last, f"Channels must come before height and width, but {x} has the shape {images.shape}: np.moveaxis it."
+        numbers and images.ndim in (3, 4) and 0 not in images.shape and not last,
+        "Images must be uint8 or float, (n, height, width) or (n, channels, height, width), but "
+        f"{x} has the type {images.dtype} and the shape {images.shape}: convert, reshape or np.moveaxis it.",
     )
     if images.dtype.kind == "f":
         with np.errstate(over="ignore"):  # what is too large for float32 is found below
@@ -171,13 +163,9 @@ def _part(
         )
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     require(
-        labels.ndim == 1 and labels.dtype.kind in "iu",
-        f"Labels must be whole numbers of shape (n,), but {y} has the shape {labels.shape} and the type "
-        f"{labels.dtype}: number the classes from 0.",
-    )
-    require(
-        len(labels) == len(images),
-        f"Every image must have a label, but {x} has {len(images)} rows and `{names[1]}` {len(labels)}.",
+        labels.shape == images.shape[:1] and labels.dtype.kind in "iu",
+        f"Labels must be whole numbers, one for each of {len(images)} images, but {y} has the shape {labels.shape} and "
+        f"the type {labels.dtype}: number the classes from 0.",
     )
     return images[:, None] if images.ndim == 3 else images, labels.astype(np.int64)
 

@@ -83,12 +83,8 @@ def ensure(name: str, root: str | Path) -> Path:
     """Folder ``root/<torchvision's folder>/raw`` with the four verified IDX files, which are fetched if absent.
 
     Of processes that start at once on one node, one fetches under a lock and the others wait for it. Each file is put
-    in place by one atomic rename.
-
-    Raises
-    ------
-    InputError
-        When the name is unknown, a file is damaged, or no source answers.
+    in place by one atomic rename. It raises InputError when the name is unknown, a file is damaged, or no source
+    answers.
     """
     files = known(name)
     raw = Path(root) / files.folder / "raw"
@@ -108,10 +104,7 @@ def ensure(name: str, root: str | Path) -> Path:
 def known(name: str) -> DatasetFiles:
     """What is known of a data set without fetching it.
 
-    Raises
-    ------
-    InputError
-        When the name is unknown.
+    It raises InputError when the name is unknown.
     """
     if name not in DATASETS:
         raise InputError(f"`data.name` must be one of {', '.join((*DATASETS, ARRAYS))}, but got {name!r}.")

@@ -122,10 +122,7 @@ def _load(config: DataConfig, device: torch.device) -> Dataset:
 def spec(config: DataConfig) -> DataSpec:
     """What is known of the data set of a run: of a named one without its files, of arrays from the file.
 
-    Raises
-    ------
-    InputError
-        When the name is unknown, or the file can't be trained on.
+    It raises InputError when the name is unknown, or the file can't be trained on.
     """
     return arrays.read(config).spec if config.name == ARRAYS else sources.known(config.name).spec
 

@@ -150,10 +150,7 @@ def register(name: str) -> Callable[[Kind], Kind]:
 def family(name: str) -> type[Family]:
     """The family of that name, imported from its file here when it is first asked for.
 
-    Raises
-    ------
-    InputError
-        When there is none.
+    It raises InputError when there is none.
     """
     schema.one_of("model.name", name, schema.model_names())
     if name not in FAMILIES:
@@ -164,14 +161,8 @@ def family(name: str) -> type[Family]:
 def build(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> Family:
     """A model with fresh weights from torch's global generator, on torch's default device.
 
-    They are scaled as `model.parametrization` says; under the standard one they stay as drawn.
-
-    Raises
-    ------
-    InputError
-        When the family is unknown.
-    TypeError
-        When `config` is not of the family's own class.
+    They are scaled as `model.parametrization` says; under the standard one they stay as drawn. It raises InputError
+    when the family is unknown. It raises TypeError when `config` is not of the family's own class.
     """
     kind = family(config.name)
     if not isinstance(config, kind.Config):

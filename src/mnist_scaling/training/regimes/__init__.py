@@ -1,7 +1,7 @@
 """How long a run trains, and so what D and C mean. A new regime is a class here, in passes.py where all of its batches
 are known beforehand and else in a file of its own, its name in `REGIMES`, and one file in conf/regime/.
 
-A regime answers seven questions (`base.Regime`):
+A regime answers seven questions (`passes.Regime`):
 
     what to train on           `n_train`: how many of the subset's images are used
     how long                   `n_seen`: how many images are processed, D
@@ -18,9 +18,8 @@ and inherit the rest.
 from __future__ import annotations
 
 from mnist_scaling.config import RunConfig, one_of, require
-from mnist_scaling.training.regimes.base import Regime
 from mnist_scaling.training.regimes.early_stopping import EarlyStopping
-from mnist_scaling.training.regimes.passes import IsoFlopBudget, Passes, Repeat, SingleEpoch
+from mnist_scaling.training.regimes.passes import IsoFlopBudget, Passes, Regime, Repeat, SingleEpoch
 from mnist_scaling.training.regimes.wsd import Wsd
 
 __all__ = ["REGIMES", "Passes", "Regime", "build"]
@@ -38,10 +37,8 @@ REGIMES: dict[str, type[Regime]] = {
 def build(run: RunConfig, flops_per_example: int) -> Regime:
     """The regime of a run, whose model's training takes so many FLOPs per example (`model_size.Size.training`).
 
-    Raises
-    ------
-    InputError
-        When the name is unknown, a key that the regime needs is not given, or the schedule is not for it.
+    It raises InputError when the name is unknown, a key that the regime needs is not given, or the schedule is not for
+    it.
     """
     one_of("regime.name", run.regime.name, tuple(REGIMES))
     kind = REGIMES[run.regime.name]

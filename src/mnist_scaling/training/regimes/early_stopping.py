@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import UNDERTRAINED
-from mnist_scaling.training.regimes.base import Regime, fall
+from mnist_scaling.training.regimes.passes import Regime, fall
 from mnist_scaling.training.run import Run, RunOutcome
 
 

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import create_trial
 
 from mnist_scaling.study.columns import DIVERGED_VALUE
-from mnist_scaling.study.tables.row_choice import expected_least
+from mnist_scaling.study.tables.fitted_rows import expected_least
 from mnist_scaling.tuning.cell.trial import Trial
 
 MORE = 10

@@ -62,9 +62,9 @@ def next_trials(
     cell: Cell, trials: Sequence[Trial], neighbours: Sequence[Sequence[Trial]], effort: Effort, sampler: DictConfig
 ) -> list[Trial]:
     """The running trials that the cell's first unfinished round lacks, from its finished ones and its neighbours'."""
-    left, first = trials_left(cell, len(trials), effort), _first_missing(trials)
-    start = first - first % effort.trials_per_batch
     known = {trial.index: trial for trial in trials}
+    left, first = trials_left(cell, len(trials), effort), next(index for index in count() if index not in known)
+    start = first - first % effort.trials_per_batch
     current = _round(cell, known, start, neighbours, effort)
     asked: list[Trial] = []
     for index in range(first, start + effort.trials_per_batch):
@@ -228,12 +228,6 @@ def _make_sampler(node: DictConfig, cell: Cell, index: int) -> BaseSampler:
     text = f"{cell.seed}/{cell.name}/{drawn_at}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     return optuna_objects.make(node, seed=seed)  # type: ignore[no-any-return]
-
-
-def _first_missing(trials: Sequence[Trial]) -> int:
-    """The first index that no finished trial has."""
-    taken = {trial.index for trial in trials}
-    return next(index for index in range(len(taken) + 1) if index not in taken)
 
 
 def missing_repeats(

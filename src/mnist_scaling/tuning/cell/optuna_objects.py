@@ -16,18 +16,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState, create_trial
 
 from mnist_scaling.errors import InputError, require
-from mnist_scaling.tuning.cell.trial import Trial, frozen
+from mnist_scaling.tuning.cell.trial import frozen
 
 if TYPE_CHECKING:
     from mnist_scaling.tuning.workers.job import Pruning
 
 _TARGET = "_target_"
-
-_REFUSED = {
-    "GridSampler": "walks a grid of its own, where a sweep of ours tunes every cell of one: give the values as axes",
-    "motpe": "was removed from Optuna: take hydra/sweeper/sampler=tpe",
-}
-"""Samplers that compose and can't tune a cell, by a part of their target; why not, and what to do instead."""
 
 _PACKAGES = {"CmaEsSampler": "cmaes"}
 """Packages that a sampler needs beside Optuna, by a part of its target."""
@@ -57,8 +51,6 @@ def _call(node: str, target: str) -> Callable[..., Any]:
 def check(sampler: DictConfig, pruner: DictConfig | None) -> None:
     """Refuse, before anything is trained, what could not propose a setting or prune."""
     target = str(sampler[_TARGET])
-    for part, reason in _REFUSED.items():
-        require(part not in target, f"`hydra/sweeper/sampler` must tune a single cell, but {part} {reason}.")
     for part, package in _PACKAGES.items():
         require(
             part not in target or find_spec(package) is not None,
@@ -104,7 +96,7 @@ def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool,
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = make(OmegaConf.create(given.pruner))
-    seen = {t["index"]: _shown(t) for t in given.earlier}
+    seen = {trial.index: frozen(trial) for trial in given.earlier}
     empty = create_trial(state=TrialState.WAITING)
     stop, notes = False, dict[str, Any]()
     # Some pruners note on a trial how far it came, so every report is judged in its turn.
@@ -116,9 +108,3 @@ def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool,
         stop = pruner.prune(study, study.get_trials(deepcopy=False)[index])
         notes = dict(study.get_trials(deepcopy=False)[index].system_attrs)
     return stop, notes
-
-
-def _shown(trial: Mapping[str, Any]) -> optuna.trial.FrozenTrial:
-    """A finished trial of an earlier round, without its setting, which no pruner looks at."""
-    seen = trial["state"], trial["value"], tuple(trial["reports"]), trial["notes"]
-    return frozen(Trial(trial["index"], {}, {}, "", *seen))

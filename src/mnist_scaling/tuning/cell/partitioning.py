@@ -115,13 +115,11 @@ def check_axes(axes: Mapping[str, Any], tuned: Iterable[str]) -> None:
 
 def _check_value(key: str, value: Any) -> None:
     """A value of an axis is one field of a table, and comes back from it."""
-    if value is not None and not isinstance(value, bool | int | float | str):
+    if not isinstance(value, bool | int | float | str | None) or (isinstance(value, float) and not isfinite(value)):
         raise InputError(
-            f"A value of an axis must be a number, a word, true, false or null, but one of `{key}` is {value}: give "
-            "each such value a file of a config group, and sweep the group."
+            f"A value of an axis must be a finite number, a word, true, false or null, but one of `{key}` is {value}: "
+            "give other values a file of a config group each, and sweep the group."
         )
-    if isinstance(value, float) and not isfinite(value):
-        raise InputError(f"A value of an axis must be finite, but one of `{key}` is {value}: take it out.")
     if isinstance(value, str) and value.strip() in _NO_WORDS:
         raise InputError(
             f"A word on an axis must not read as an empty field of a table, but one of `{key}` is {value!r}: choose "

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
@@ -25,18 +25,12 @@ from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.forecast import BUSY, Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
 
-LEAST_SECONDS = 120.0
-"""Time without an ended run after which a message is printed; each further one comes after twice the time."""
-
-_WIDE = 10.0
-"""A linear range whose upper end is this many times the lower one may have been meant to be logarithmic."""
-
 _PRIOR_SECONDS = 10.0
 """Weight of the predicted pace against the measured one: seconds of the clock."""
 
 
 def show_plan(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> None:
-    """Print what a sweep will do, given what the study's folder holds, and what may have been meant otherwise."""
+    """Print what a sweep will do, given what the study's folder holds."""
     say = functools.partial((console or make_console()).print, highlight=False, markup=False, soft_wrap=True)
     axes: dict[str, dict[str, None]] = {}
     for cell in sweep.cells:
@@ -53,8 +47,6 @@ def show_plan(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> N
     for label, lines in said.items():
         for place, line in enumerate(lines):
             say(f"{'' if place else label:6}{line}")
-    for remark in _remarks(sweep.parts.space):
-        say(f"Note: {remark}")
 
 
 def _runs(sweep: Sweep, ledger: Ledger) -> str:
@@ -79,23 +71,6 @@ def _runs(sweep: Sweep, ledger: Ledger) -> str:
 def _span(counts: Sequence[int]) -> str:
     """A number that all cells share, or the least and the greatest, as a list of cells may give them."""
     return " to ".join(map(str, sorted({min(counts), max(counts)})))
-
-
-def _remarks(space: Mapping[str, str | None]) -> Iterator[str]:
-    """What was taken one way and may have been meant another, with what to write for the other."""
-    for key, spec in space.items():
-        if spec is None:
-            continue
-        if "(" not in spec and "," in spec:
-            n = len(spec.split(","))
-            yield (
-                f"{key}={spec} gives the tuner {n} values to choose from in every cell, because {key} is tuned; for "
-                f"an axis with {n} values write search_space.{key}=null {key}={spec}"
-            )
-        elif spec.startswith("interval("):
-            interval: Any = OverridesParser.create().parse_override(f"key={spec}").value()
-            if float(interval.start) > 0 and float(interval.end) >= _WIDE * float(interval.start):
-                yield f"'{key}={spec}' is searched on a linear scale; for a log scale write '{key}=tag(log,{spec})'"
 
 
 def _number(value: Any) -> str:
@@ -130,27 +105,19 @@ class StudyProgress:
     ) -> None:
         self.console = console or make_console()
         self.cells, self.workers = dict(cells), workers or 1
-        self._best: tuple[float, str] | None = None
+        self._best = inf
         self._done, self._started = 0.0, time.monotonic()
         shown = TextColumn("[bold]{task.fields[left]}"), BarColumn(bar_width=10), TextColumn("{task.fields[text]}")
-        self._bar = Progress(*shown, console=self.console, disable=not self.console.is_terminal)
-        self._task = self._bar.add_task("", total=1.0, left="", text="")
+        self.bar = Progress(*shown, console=self.console, disable=not self.console.is_terminal)
+        self._task = self.bar.add_task("", total=1.0)
         self._draw()
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
 
     def seen(self, stage: str, cell: str, val_loss: float | None) -> None:
         """Count a finished run of a cell."""
         left = self.cells[cell]
         if stage == TRIAL:
             left.trials -= 1
-            if val_loss is not None and (self._best is None or val_loss < self._best[0]):
-                self._best = (val_loss, cell)
+            self._best = min(self._best, inf if val_loss is None else val_loss)
         else:
             left.repeats -= 1
         self._done += left.cost
@@ -159,7 +126,8 @@ class StudyProgress:
     def line(self) -> None:
         """One line of plain text where there is no terminal to redraw."""
         if not self.console.is_terminal:
-            self.console.print(f"{self._left()} · {self._text()}", highlight=False, soft_wrap=True)
+            _, left, text = self._words()
+            self.console.print(f"{left} · {text}", highlight=False, soft_wrap=True)
 
     def seconds_left(self) -> float:
         """Seconds until the study ends."""
@@ -169,62 +137,25 @@ class StudyProgress:
         return max(sum(work), self.workers * max(work, default=0.0)) / pace
 
     def _draw(self) -> None:
-        self._bar.update(self._task, completed=self._share(), left=self._left(), text=self._text())
+        share, left, text = self._words()
+        self.bar.update(self._task, completed=share, left=left, text=text)
 
-    def _left(self) -> str:
-        return f"{clock(self.seconds_left())} left"
-
-    def _share(self) -> float:
-        total = self._done + sum(cell.work for cell in self.cells.values())
-        return self._done / total if total else 1.0
-
-    def _text(self) -> str:
+    def _words(self) -> tuple[float, str, str]:
+        """Share of the work that is done, the time left, and how far the cells are."""
         n, cells = len(self.cells), self.cells.values()
+        total = self._done + sum(cell.work for cell in cells)
+        share = self._done / total if total else 1.0
         tuned = sum(cell.trials <= 0 for cell in cells)
         repeated = sum(cell.trials + cell.repeats <= 0 for cell in cells)
-        text = f"{100 * self._share():.0f}% · tuned {tuned}/{n} · repeated {repeated}/{n}"
-        return text if self._best is None else f"{text} · best {self._best[0]:.4f}"
-
-
-class StallWatch:
-    """Keeps track of how long no run has ended, and of the runs that the sweep waits for."""
-
-    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
-        self._now = seconds
-        self._started: dict[str, float] = {}
-        self._since, self._next = seconds(), LEAST_SECONDS
-
-    def started(self, run: str) -> None:
-        """Note that a run was handed over."""
-        if not self._started:
-            self._since, self._next = self._now(), LEAST_SECONDS
-        self._started[run] = self._now()
-
-    def ended(self, run: str) -> None:
-        """Note that a run ended, or died."""
-        if self._started.pop(run, None) is not None:
-            self._since, self._next = self._now(), LEAST_SECONDS
-
-    def message(self) -> str | None:
-        """What to print now, or None."""
-        now = self._now()
-        if not self._started or now - self._since < self._next:
-            return None
-        self._next *= 2
-        oldest, begun = min(self._started.items(), key=lambda item: item[1])
-        return (
-            f"No run has ended for {(now - self._since) / 60:.0f} min. Waiting for {len(self._started)}, the longest, "
-            f"{oldest}, for {(now - begun) / 60:.0f} min. If it hangs, end its process: the run is tried once more."
-        )
+        best = f" · best {self._best:.4f}" if self._best < inf else ""
+        text = f"{100 * share:.0f}% · tuned {tuned}/{n} · repeated {repeated}/{n}{best}"
+        return share, f"{clock(self.seconds_left())} left", text
 
 
 def show_result(folder: Path, console: Console | None = None) -> None:
     """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are.
 
-    Raises
-    ------
-    InputError
-        When no trial has a loss, with the reason.
+    It raises InputError when no trial has a loss, with the reason.
     """
     say = functools.partial((console or make_console()).print, highlight=False, markup=False, soft_wrap=True)
     cells, trials = read_table(folder / layout.CELLS), read_table(folder / layout.TRIALS)

@@ -15,7 +15,7 @@ from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import FAILED, TRIAL
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.sweep import study_tables
-from mnist_scaling.tuning.sweep.announcement import CellLeft, StallWatch, StudyProgress
+from mnist_scaling.tuning.sweep.announcement import CellLeft, StudyProgress
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.next_jobs import CellState, Method, longest_chains, parents
 from mnist_scaling.tuning.workers import faults
@@ -53,7 +53,6 @@ class Driver:
         self._running: dict[Future[Outcome], Job] = {}
         self._failed: list[Job] = []
         self._fault: str | None = None
-        self._stall_watch = StallWatch()
         self._written, self._writing = 0.0, 0.0
 
     def is_finished(self) -> bool:
@@ -77,7 +76,7 @@ class Driver:
         cells = self.cells.items()
         left = {name: CellLeft(cell.trials_left, cell.repeats_left, cell.cell.cost) for name, cell in cells}
         self.progress = StudyProgress(left, workers.count())
-        with self.progress:
+        with self.progress.bar:
             try:
                 while self._fill():
                     self._settle(self._ended())
@@ -104,7 +103,8 @@ class Driver:
                 break
             if longest is None or cell.cell.cost <= longest:
                 jobs = cell.next_repeats()
-                self._show_repeats(cell.cell.name, len(jobs))
+                # Fewer than were foreseen where the untuned setting is the one that was selected.
+                self.progress.cells[cell.cell.name].repeats = len(jobs)
                 room = self._submit(jobs, room)
         return bool(self._running)
 
@@ -127,7 +127,6 @@ class Driver:
 
     def _submit(self, jobs: Sequence[Job], room: int | None) -> int | None:
         for job in jobs:
-            self._stall_watch.started(job.folder)
             self._running[self._workers.submit(job)] = job
         return None if room is None else room - len(jobs)
 
@@ -139,7 +138,6 @@ class Driver:
         for job, outcome in ended:
             self._keep(job, outcome)
         self._running = {future: job for future, job in self._running.items() if future not in done}
-        self._say_if_stalled()
         return ended
 
     def _look(self) -> None:
@@ -148,18 +146,12 @@ class Driver:
             for future, job in self._running.items():
                 if future.done():
                     self._keep(job, future.result())
-        self._say_if_stalled()
 
     def _keep(self, job: Job, outcome: Outcome) -> None:
         """Write a run's record, if it left one and it is not there yet, and tell who watches."""
-        self._stall_watch.ended(job.folder)
         if outcome.record is not None and self.ledger.row(job) is None:
             self.ledger.keep(job, outcome)
             self._show(job)
-
-    def _show_repeats(self, cell: str, number: int) -> None:
-        """Fewer than were foreseen where the untuned setting is the one that was selected."""
-        self.progress.cells[cell].repeats = number
 
     def _show(self, job: Job) -> None:
         row = self.ledger.row(job) or {}
@@ -202,10 +194,6 @@ class Driver:
         for job in self._failed:
             self.ledger.delete(self.cells[job.cell].cell, job.stage, job.index)
         raise faults.SetUpError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
-
-    def _say_if_stalled(self) -> None:
-        if (word := self._stall_watch.message()) is not None:
-            self.progress.console.print(word, highlight=False, soft_wrap=True)
 
     def _write_tables(self, seldom: bool = False) -> None:
         start = time.monotonic()

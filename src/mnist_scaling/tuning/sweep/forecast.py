@@ -89,12 +89,7 @@ def seconds(sweep: Sweep, left: Mapping[str, tuple[int, int]], pace: float = BUS
 def longest_chain(cells: Sequence[Cell], rule: str, trials: Mapping[str, float], repeats: Mapping[str, float]) -> float:
     """Seconds of the longest chain of runs that wait for each other; no number of workers makes a study shorter.
 
-    Parameters
-    ----------
-    cells : sequence of Cell
-    rule : {"neighbours", "independent"}
-    trials, repeats : mapping
-        A cell's name to the seconds of its batches of trials one after another, and of its repeats.
+    By a cell's name, `trials` has the seconds of its batches one after another, `repeats` those of its repeats.
     """
     waits = {name: [parent.name for parent in found] for name, found in parents(cells, rule).items()}
     tuned = longest_chains(waits, trials)
@@ -120,15 +115,8 @@ def sweeper_of(
 ) -> Iterator[tuple[Any, list[str]]]:
     """The sweeper that `-m` with these overrides would start, and the overrides that are its runs' own.
 
-    Parameters
-    ----------
-    config : str
-        Name of the configuration, in `conf_dir` or in Hydra's store.
-    overrides : sequence of str
-    main : callable
-        A function with a task (`task.tunes`).
-    conf_dir : str, optional
-        An absolute path.
+    The name of the `config` is one in `conf_dir`, an absolute path, or in Hydra's store; `main` has a task
+    (`task.tunes`).
     """
     GlobalHydra.instance().clear()
     with initialize() if conf_dir is None else initialize_config_dir(conf_dir):
@@ -148,19 +136,7 @@ def foreseen(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) 
 def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Preview:
     """Compose a study as `train -m` does, and count what its folder holds; nothing is trained, fetched or written.
 
-    Parameters
-    ----------
-    overrides : sequence of str
-        What would stand after ``train -m``.
-    conf_dir : str
-        Absolute path of conf/.
-    task : callable
-        A function with a task (`task.tunes`), whose prediction of a run's cost is taken.
-
-    Raises
-    ------
-    InputError
-        When an override is at fault, or the study's folder holds a study of another identity.
+    It raises InputError when an override is at fault, or the study's folder holds a study of another identity.
     """
     sweep = foreseen(overrides, conf_dir, task)
     left = {}

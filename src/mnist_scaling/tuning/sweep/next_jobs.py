@@ -51,10 +51,6 @@ class Method:
     def __post_init__(self) -> None:
         one_of("hydra.sweeper.transfer", self.transfer, TRANSFER_RULES)
 
-    def __str__(self) -> str:
-        named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
-        return ", ".join([*named, f"transfer={self.transfer}"])
-
     @property
     def settings(self) -> dict[str, Any]:
         """By config key, for the study's identity; trials and repeats may be added."""
@@ -149,11 +145,7 @@ class CellState:
         if self._method.pruner is None:
             return None
         start = trial.index - trial.index % self._method.effort.trials_per_batch
-        earlier = tuple(
-            {"index": t.index, "state": t.state, "value": t.value, "reports": list(t.reports), "notes": dict(t.notes)}
-            for t in known
-            if t.index < start
-        )
+        earlier = tuple(replace(t, params={}, ranges={}) for t in known if t.index < start)
         node: Any = OmegaConf.to_container(self._method.pruner, resolve=True)
         return Pruning(node, earlier, self.cell.name)
 
@@ -193,7 +185,7 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
     for key in [key for key in cells[0].keys if key != SEED] if cells else ():
         lines: dict[tuple[Any, ...], list[Cell]] = {}
         for cell in cells:
-            if _is_number(cell.keys[key]):
+            if isinstance(cell.keys[key], int | float) and not isinstance(cell.keys[key], bool):
                 lines.setdefault(tuple(v for k, v in cell.keys.items() if k != key), []).append(cell)
         for line in lines.values():
             line.sort(key=lambda cell: (cell.cost, cell.keys[key]))
@@ -208,7 +200,3 @@ def longest_chains(after: Mapping[str, Sequence[str]], weights: Mapping[str, flo
     for name in TopologicalSorter(after).static_order():
         found[name] = weights[name] + max((found[other] for other in after[name]), default=0.0)
     return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -40,7 +40,12 @@ def join(
     This comes before anything is written, so that a refused sweep leaves nothing behind. `not_yet_known` are config
     keys that are not compared, `method` is what decides the next settings, by config key of the sweeper.
     """
-    had, axes = _known_axes(folder), list(cells[0].axes)
+    axes = list(cells[0].axes)
+    try:
+        had = records.known_axes(folder)
+    except DamagedFileError as error:
+        files.set_aside(error, "and is written anew")
+        had = records.known_axes(folder)
     if had is not None and had != axes:
         raise InputError(
             f"A study must keep the axes of its grid, but {folder} has {', '.join(had) or 'none'} "
@@ -52,15 +57,6 @@ def join(
     return {
         identity.IDENTITY: asdict(identity.check(folder, mine, cells[0].defaults, {*not_yet_known, *task.no_effect}))
     }
-
-
-def _known_axes(folder: Path) -> list[str] | None:
-    """`records.known_axes`; a damaged study.json is set aside, and the sweep writes it anew."""
-    try:
-        return records.known_axes(folder)
-    except DamagedFileError as error:
-        files.set_aside(error, "and is written anew")
-        return records.known_axes(folder)
 
 
 def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
@@ -86,7 +82,7 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
         points = trials_and_cells.curves_table(expanded, table, axes, tuned)
         tables |= {} if points.empty else {layout.CURVES: points}
     gone = trials_and_cells.unmeasured(trials)
-    texts = {name: trials_and_cells.as_text(made.drop(columns=gone, errors="ignore")) for name, made in tables.items()}
+    texts = {name: made.drop(columns=gone, errors="ignore").to_csv(index=False) for name, made in tables.items()}
     study = {
         "version": identity.VERSION,
         "name": folder.name,

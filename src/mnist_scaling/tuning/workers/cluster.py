@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import socket
 import threading
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.workers import faults
@@ -228,8 +231,9 @@ class Ray:
         where = {"address": "local", "num_cpus": n_workers} if address is None else {"address": address}
         options = {**where, "include_dashboard": False if address is None else None, "log_to_driver": False, **init}
         try:
+            _knock(os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address or "")
             ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"`hydra.launcher.address` must be a Ray cluster's that runs, or null to start one, but got {address}: "
@@ -253,3 +257,10 @@ class Ray:
     def close(self) -> None:
         """End what is still running, and a cluster that was started here."""
         self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError unless something listens at a host:port: Ray itself tries for 200 s, and then ends the process."""
+    where = urlsplit(f"//{address}") if "://" not in address else None  # ray://… gives up by itself
+    if where and where.port:
+        socket.create_connection((where.hostname, where.port), timeout=_CONNECT_SECONDS).close()

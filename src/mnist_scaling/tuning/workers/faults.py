@@ -101,13 +101,9 @@ def resume_after(sweep: Callable[[], None], measured: Callable[[], int]) -> None
             tries, before = tries if now <= before else 0, now
             if tries == len(SWEEP_WAITS):
                 raise error if isinstance(error, InputError) else InputError(_sentence(error)) from error
-            _say(error, SWEEP_WAITS[tries])
+            print(f"Warning: {describe(error)}; the next try is in {SWEEP_WAITS[tries]:g} s.", file=sys.stderr)
         time.sleep(SWEEP_WAITS[tries])
         tries += 1
-
-
-def _say(error: BaseException, seconds: float) -> None:
-    print(f"Warning: {describe(error)}; the next try is in {seconds:g} s.", file=sys.stderr)
 
 
 def _sentence(error: BaseException) -> str:

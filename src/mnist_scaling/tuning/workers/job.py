@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import cloudpickle
 from hydra.types import HydraContext, TaskFunction
@@ -20,6 +20,9 @@ from mnist_scaling.tuning import task
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
 
+if TYPE_CHECKING:
+    from mnist_scaling.tuning.cell.trial import Trial
+
 
 @dataclass(frozen=True)
 class Pruning:
@@ -27,8 +30,9 @@ class Pruning:
 
     pruner: dict[str, Any]
     """Node of ``hydra/sweeper/pruner`` as plain values."""
-    earlier: tuple[dict[str, Any], ...]
-    """Finished trials of earlier rounds, which is all that the pruner may see beside the trial itself."""
+    earlier: tuple[Trial, ...]
+    """Finished trials of earlier rounds, which is all that the pruner may see beside the trial itself; without their
+    settings, which no pruner looks at."""
     cell: str = ""
     """Its name: Hyperband takes a trial's bracket from it."""
 

@@ -45,7 +45,8 @@ def perform(parcel: Parcel, task: Task) -> Outcome:
 def _perform(parcel: Parcel, task: Task, held: contextlib.ExitStack) -> Outcome:
     folder = Path(parcel.folder)
     if not os.access(folder, os.W_OK):  # a worker that does not share the study's folder
-        folder = _temporary(held)
+        temporary = tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)
+        folder = Path(held.enter_context(temporary))
     values = task.changed(parcel.values, {})
     here = task.unpack(values, parcel.payload, parcel.is_at_home, held)
     judge, job = _Judge(parcel.job), parcel.job
@@ -114,10 +115,6 @@ def _plain(outcome: TrainResult) -> dict[str, Any]:
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write a run's record."""
     write_sealed(folder / layout.RESULT, record)
-
-
-def _temporary(held: contextlib.ExitStack) -> Path:
-    return Path(held.enter_context(tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)))
 
 
 def _left(folder: Path) -> dict[str, bytes]:
