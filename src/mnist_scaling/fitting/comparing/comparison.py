@@ -21,7 +21,7 @@ from mnist_scaling.errors import holds
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
 from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match, match_twin
 from mnist_scaling.fitting.comparing.surface import Surfaces, apart, basis, fit_surfaces
-from mnist_scaling.fitting.comparing.target import Target, at_target
+from mnist_scaling.fitting.comparing.target import TargetLosses, at_target
 from mnist_scaling.fitting.diagnostics import Flag, of_laws
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
@@ -92,7 +92,7 @@ class Comparison:
     frontiers: Frontiers | None
     """L*(C) of both arms, on which the multipliers rest."""
     exponents: list[ExponentDifference]
-    target: Target | None
+    target: TargetLosses | None
     """The losses at the compute that was asked for."""
     flags: list[Flag]
 

@@ -26,7 +26,7 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetLosses:
     """The losses of two arms at a compute C."""
 
     C: float
@@ -43,7 +43,7 @@ class Target:
 
 def at_target(
     cells: Cells, fronts: Frontiers | None, flops: float, draws: int, level: float, rng: np.random.Generator
-) -> Target:
+) -> TargetLosses:
     """The arms at a compute.
 
     Raises
@@ -54,7 +54,7 @@ def at_target(
     low, top = (0.0, np.nan) if fronts is None else _covered(fronts)
     holds(flops >= low, f"target.flops >= {low:.3g}, the least compute that both arms cover", flops, "ask for more.")
     if fronts is None or not (flops <= top or cells.variables == ("N", "D")):
-        return Target(flops, flops / top, np.nan, Interval())
+        return TargetLosses(flops, flops / top, np.nan, Interval())
     place: Mapping[str, float] = {}
     if flops <= top:
         value, drawn = differences(fronts, np.log(flops))
@@ -62,7 +62,7 @@ def at_target(
         drawn, place = _beyond(cells, np.log(flops), max(draws, FEWEST_DRAWS), level, rng)
         value = float(np.median(drawn))
     better = float((drawn < 0).mean()) if np.isfinite(drawn).all() else np.nan
-    return Target(flops, flops / top, better, interval(value, drawn, level, 1.0).exp(), **place)
+    return TargetLosses(flops, flops / top, better, interval(value, drawn, level, 1.0).exp(), **place)
 
 
 def _covered(fronts: Frontiers) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mnist_scaling.fitting.comparing.comparison import Comparison, ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
-from mnist_scaling.fitting.comparing.target import Target
+from mnist_scaling.fitting.comparing.target import TargetLosses
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.settle import Settling
@@ -108,7 +108,7 @@ class Pair:
     tuning_luck: LuckRecord = field(default_factory=LuckRecord)
     settling: Settling | None = field(default=None, metadata=OMITTED)
     """What would settle which arm is better."""
-    target: Target | None = field(default=None, metadata=OMITTED)
+    target: TargetLosses | None = field(default=None, metadata=OMITTED)
     """The losses at a compute that somebody asked for."""
     flags: Sequence[Flag] = ()
     noise: Mapping[str, float] = field(default_factory=dict)
