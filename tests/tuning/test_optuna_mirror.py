@@ -88,7 +88,7 @@ def test_the_newest_study_is_the_grid_with_the_best_trial_of_each_cell(folder: P
     found = {t.params["width"]: (t.value, t.user_attrs["optim.lr"]) for t in storage.get_all_trials(newest._study_id)}
     assert found == {row.width: (row.val_loss, row.lr) for row in cells.itertuples()}
     note = get_note(optuna.load_study(study_name=GRID, storage=storage))
-    assert all(f"| {row.width} | {row.val_loss:.4f} |" in note for row in cells.itertuples())
+    assert all(f"\n{row.width}|{row.val_loss:.4f}" in note for row in cells.itertuples())
 
 
 def test_a_trial_that_was_deleted_meanwhile_is_no_fault_of_the_storage(

@@ -199,14 +199,12 @@ def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path
 
 def _table_of(losses: pd.Series) -> str:
     """The grid's losses as a note: a row for each value of the first axis, a column for those of all others."""
-    across = [*range(1, losses.index.nlevels)]
-    table = losses.unstack(across) if across else losses.droplevel([]).to_frame("val_loss")
-    head = [f"{losses.index.names[0]} \\ {', '.join(map(str, losses.index.names[1:]))}", *map(str, table.columns)]
-    rows = [
-        [str(place), *(f"{loss:.4f}" for loss in row)] for place, row in zip(table.index, table.values, strict=True)
-    ]
-    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    return "The lowest val_loss of each cell's trials.\n\n" + "\n".join(lines)
+    first, *others = losses.index.names
+    table = losses.unstack([*range(1, losses.index.nlevels)]) if others else losses.droplevel([]).to_frame("val_loss")
+    table.columns = pd.Index(map(str, table.columns), name=None)
+    name = " \\ ".join(filter(None, [str(first), ", ".join(map(str, others))]))
+    head, *rows = table.to_csv(sep="|", float_format="%.4f", index_label=name).splitlines()
+    return "\n".join(["The lowest val_loss of each cell's trials.\n", head, "---|" * (table.shape[1] + 1), *rows])
 
 
 def _write_note(study: optuna.Study, text: str) -> None:

@@ -120,15 +120,8 @@ def counts_table(fits: Fits) -> TextTable | None:
         ]
         for one in fits.headline.counts
     ]  # fmt: skip
-    slope = "−∂ ln L/∂ ln N, {}"
-    head = [
-        "sizes counted as",
-        "from smallest to largest",
-        QUOTED["N_exponent"],
-        slope.format("largest cell"),
-        slope.format("middle"),
-        "",
-    ]
+    slopes = (f"{_SLOPE['slope_N']}, {place}" for place in ("largest cell", "middle"))
+    head = ["sizes counted as", "from smallest to largest", QUOTED["N_exponent"], *slopes, ""]
     note = (
         "The same models, budgets and losses: what grows faster from the smallest to the largest model has the larger "
         "exponent in C, and the loss falls more slowly in it. Compare exponents of one count only."
