@@ -45,7 +45,7 @@ _LONGEST_NOTE = 2045
 """Letters of a note that go into one attribute of a study."""
 
 _BARS = "▁▂▃▄▅▆▇█"
-"""A curve in a note, low to high in logs; the dashboard's notes hold words, and no figure that needs no server."""
+"""A curve in a note, low to high; the dashboard's notes hold words, and no figure without a server for it."""
 
 
 class Mirror:
@@ -191,9 +191,9 @@ def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path
             f"| {name} | {f'{value:.5g}' if isinstance(value, float) else value} |" for name, value in values.items()
         )
         text += "\n\n" + "\n".join([f"| best so far | trial {selected.index} |", "|---|---|", *rows])
-        logs = np.log([trial.value for trial in trials if trial.value and np.isfinite(trial.value)])
-        heights = (len(_BARS) - 1) * (logs - logs.min()) / max(np.ptp(logs), 1e-9)
-        text += f"\n\nval_loss, trial by trial: {''.join(_BARS[round(height)] for height in heights)}"
+        losses = [trial.value for trial in trials if trial.value is not None and np.isfinite(trial.value)]
+        ranks = np.argsort(np.argsort(losses)) * (len(_BARS) - 1) / max(len(losses) - 1, 1)
+        text += f"\n\nRank of val_loss, trial by trial: {''.join(_BARS[round(rank)] for rank in ranks)}"
     _write_note(study, text)
 
 
