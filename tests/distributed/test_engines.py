@@ -83,7 +83,7 @@ def test_a_killed_worker_and_then_its_killed_node_change_no_row(
     script = (
         "host 2; cluster; start\n"
         "records 5; kill -9 $(training 2) || exit 7\n"
-        "records 8; training 2; kill -9 $(processes 2)\n"
+        "records 6; kill -9 $(processes 2)\n"
         "ended"
     )
     run(tmp_path, script, command, engine)
