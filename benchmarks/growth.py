@@ -35,8 +35,7 @@ from rich.table import Table
 
 from mnist_scaling.image_task import ImageTask
 from mnist_scaling.study import layout
-from mnist_scaling.study.columns import COMPLETE, NEIGHBOURS, TRIAL
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import COMPLETE, NEIGHBOURS, TRIAL, TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.cell import composition, next_settings
 from mnist_scaling.tuning.cell.next_settings import Effort

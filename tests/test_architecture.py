@@ -376,7 +376,7 @@ def recorded(folder: Path, losses: Mapping[tuple[int, float], float]) -> None:
     """A study's records: per width and share of the data one trial and two repeats of the same loss."""
     from mnist_scaling.config import DataConfig, ModelConfig, RunConfig, TrialConfig, flatten
     from mnist_scaling.study import files, layout
-    from mnist_scaling.study.result import TrainResult
+    from mnist_scaling.study.columns import TrainResult
 
     for (width, share), loss in losses.items():
         axes = {"width": width, "data_fraction": share}

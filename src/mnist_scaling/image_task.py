@@ -21,7 +21,7 @@ from mnist_scaling import config
 from mnist_scaling.config import DataConfig, RunConfig, TrainConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import TrainResult
 from mnist_scaling.tuning.task import Prepared, Report, Task, Values
 from mnist_scaling.tuning.workers import faults
 

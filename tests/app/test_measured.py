@@ -12,8 +12,7 @@ from optuna.distributions import FloatDistribution, distribution_to_json
 from mnist_scaling.app.application import AppTask
 from mnist_scaling.app.measured import EndOfRun, Reports, measured
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.columns import COMPLETE, CONTROL, DIVERGED, FAILED, PRUNED, TRIAL
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import COMPLETE, CONTROL, DIVERGED, FAILED, PRUNED, TRIAL, TrainResult
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.workers.job import Job, Outcome

@@ -36,7 +36,7 @@ processes() {
   done
 }
 
-# training 2: the process of a host that computes, as soon as there is one.
+# training 2: the process of a host that computes, as soon as there is one, as long as the sweep runs.
 training() {
   local p spent then
   for i in $(seq 300); do
@@ -47,6 +47,7 @@ training() {
       spent=$(ticks $p)
       [ $((${spent:-0} - ${then[$p]:-0})) -gt 8 ] && echo $p && return
     done
+    [ -e status ] && exit 4
   done
   exit 6
 }

@@ -81,10 +81,7 @@ def test_a_killed_worker_and_then_its_killed_node_change_no_row(
     engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
     script = (
-        "host 2; cluster; start\n"
-        "records 5; kill -9 $(training 2) || exit 7\n"
-        "records 8; training 2; kill -9 $(processes 2)\n"
-        "ended"
+        "host 2; cluster; start\nrecords 5; kill -9 $(training 2) || exit 7\nrecords 6; kill -9 $(processes 2)\nended"
     )
     run(tmp_path, script, command, engine)
     check(tmp_path, undisturbed)

@@ -22,8 +22,7 @@ from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting.text import Sentence, TextTable
 from mnist_scaling.reporting.words.plan_words import resolved_parts
 from mnist_scaling.study import files, layout
-from mnist_scaling.study.columns import INDEPENDENT
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import INDEPENDENT, TrainResult
 from mnist_scaling.tuning.cell import partitioning
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.sweep.driver import Driver

@@ -13,7 +13,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import notebook
 from mnist_scaling.reporting.text import STRONG, Sentence, TextTable
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import TrainResult
 
 
 def test_a_table_and_a_sentence_in_both_forms() -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import records
-from mnist_scaling.study.columns import COMPLETE, DIVERGED, FAILED, PRUNED
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import COMPLETE, DIVERGED, FAILED, PRUNED, TrainResult
 from mnist_scaling.tuning.task import Report
 from tests.tuning.helpers import InProcess, Study
 

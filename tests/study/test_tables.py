@@ -9,8 +9,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import columns, files
-from mnist_scaling.study.columns import COMPLETE, DIVERGED
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import COMPLETE, DIVERGED, TrainResult
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.tables.csv_table import read_table
 

@@ -14,8 +14,7 @@ from dataclasses import replace
 from math import log10
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import COMPLETE, DIVERGED, PRUNED, TRIAL
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import COMPLETE, DIVERGED, PRUNED, TRIAL, TrainResult
 from mnist_scaling.tuning.task import Report
 
 REPORTS = 3

@@ -16,8 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig, from_values
 from mnist_scaling.image_task import ImageTask
-from mnist_scaling.study.columns import COMPLETE, INDEPENDENT
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import COMPLETE, INDEPENDENT, TrainResult
 from mnist_scaling.tuning.cell import composition, partitioning
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.sweep.driver import Driver

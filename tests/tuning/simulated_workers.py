@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mnist_scaling.config import from_values
 from mnist_scaling.study import layout
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import TrainResult
 from mnist_scaling.tuning.task import Report, Values
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
 from mnist_scaling.tuning.workers.perform import perform

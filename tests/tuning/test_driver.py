@@ -13,8 +13,7 @@ import pytest
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import records
-from mnist_scaling.study.columns import DIVERGED, NEIGHBOURS
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import DIVERGED, NEIGHBOURS, TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.optuna_mirror import Mirror
 from mnist_scaling.tuning.task import Report

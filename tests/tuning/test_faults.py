@@ -10,7 +10,7 @@ import torch
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.training.cost import check_device
 from mnist_scaling.tuning.task import Report

@@ -15,8 +15,7 @@ from mnist_scaling import cli, train
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
-from mnist_scaling.study.columns import INDEPENDENT
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import INDEPENDENT, TrainResult
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.tuning.cell import partitioning, search_space
 from mnist_scaling.tuning.cell.next_settings import Effort

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mnist_scaling.config import from_values
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import TrainResult
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.task import Report, Values
 from mnist_scaling.tuning.workers import faults, local

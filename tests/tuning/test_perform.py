@@ -22,8 +22,7 @@ import pytest
 from mnist_scaling.config import DataConfig, RunConfig, from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout
-from mnist_scaling.study.columns import CONTROL, FAILED, NOTES, PRUNED, RANGES, SAMPLER
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import CONTROL, FAILED, NOTES, PRUNED, RANGES, SAMPLER, TrainResult
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.trial import Trial
 from mnist_scaling.tuning.task import Report, Values

@@ -12,8 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import COMPLETE, CONTROL, PRUNED, SAMPLER, TRANSFER
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import COMPLETE, CONTROL, PRUNED, SAMPLER, TRANSFER, TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.cell import optuna_objects
 from mnist_scaling.tuning.cell.optuna_objects import stopped

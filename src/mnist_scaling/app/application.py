@@ -33,7 +33,7 @@ from mnist_scaling.app.measured import NUMBERS, EndOfRun, Reports, ended, measur
 from mnist_scaling.app.travel import config_of, in_hydra, values_of
 from mnist_scaling.errors import InputError, nearest, printable
 from mnist_scaling.study import layout
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import TrainResult
 from mnist_scaling.tuning.task import Report, Task, Values, tunes
 from mnist_scaling.tuning.workers import faults, rounds
 

@@ -18,8 +18,8 @@ from mnist_scaling.study.columns import (
     PRUNED,
     RESULT_COLUMNS,
     TRIAL_COLUMNS,
+    TrainResult,
 )
-from mnist_scaling.study.result import TrainResult
 from mnist_scaling.tuning.task import Report
 
 _REPORTS = 4

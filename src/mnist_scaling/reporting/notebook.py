@@ -23,8 +23,7 @@ from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.loading import Study, load_arms
 from mnist_scaling.reporting.text import STRONG, Part, Sentence, TextTable, cell_text, number
 from mnist_scaling.study import layout
-from mnist_scaling.study.columns import MEASURED
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import MEASURED, TrainResult
 
 DPI, COLOURS = 90, 64
 """Of figures: enough to read them where notebooks are browsed, and a file of some ten kB."""

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import COMPLETE, OFF_DISTRIBUTION_COLUMNS
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import COMPLETE, OFF_DISTRIBUTION_COLUMNS, TrainResult
 from mnist_scaling.training import optimizers, regimes, seeding, weights
 from mnist_scaling.training.cost import pick_device
 from mnist_scaling.training.data import distortions, splits

@@ -26,7 +26,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.columns import TrainResult
 
 Values = Mapping[str, Any]
 """Every dotted config key of a run, and its plain value."""

@@ -14,6 +14,7 @@ from mnist_scaling.study.columns import (
     CELL_COLUMNS,
     COMPLETE,
     CURVE_COLUMNS,
+    CURVE_FIELDS,
     DIVERGED,
     FAILED,
     LENGTHS,
@@ -27,7 +28,6 @@ from mnist_scaling.study.columns import (
 )
 from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.records import MORE, WANTED, branch_rows
-from mnist_scaling.study.result import CURVE_FIELDS
 
 
 def seed_of(columns: Iterable[str]) -> str:

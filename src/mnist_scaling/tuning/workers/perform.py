@@ -16,10 +16,9 @@ from typing import Any
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
-from mnist_scaling.study.columns import CONTROL, FAILED, NOTES, RANGES, TRIAL
+from mnist_scaling.study.columns import CONTROL, FAILED, NOTES, RANGES, TRIAL, TrainResult
 from mnist_scaling.study.files import write_sealed
 from mnist_scaling.study.records import make_record
-from mnist_scaling.study.result import TrainResult
 from mnist_scaling.tuning.task import Task, Values
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
