@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,15 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import figures
 from mnist_scaling.reporting.documents.fits_json import LossRecord
 from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord
+from mnist_scaling.reporting.figures.best_settings import settings_curves
 from mnist_scaling.reporting.figures.laws import Forecast, forecast
 from mnist_scaling.reporting.figures.losses import FINE, LossMap, loss_map
-from mnist_scaling.reporting.figures.pair_grid import best_per_budget
+from mnist_scaling.reporting.figures.pair_grid import best_per_budget, clouds
 from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.figures.tuning import training_gap
 from mnist_scaling.reporting.text import Missing
+from mnist_scaling.settings.setting_laws import Ends, KeyLaws
 from tests.reporting.builder import load
 
 pytestmark = pytest.mark.slow
@@ -81,6 +84,14 @@ def test_held_out_cells_are_those_of_largest_compute(study: Study) -> None:
     assert data.lines.groupby(level=0)["loss"].mean().to_numpy() == pytest.approx(held["loss"].sort_index().to_numpy())
 
 
+def test_all_flops_are_shared_out(study: Study) -> None:
+    data = view(study, "spending")
+    assert data.points.to_numpy().sum() == pytest.approx(study.trials["flops"].sum())
+    assert list(data.points) == ["untuned control", "tuner's trials", "repeats"]
+    # One of 4 trials is the control, and 3 of 7 runs are repeats.
+    assert "untuned control 14 %, tuner's trials 43 %, repeats 43 %" in data.note
+
+
 def test_a_further_axis_joins_cells_that_differ_in_it_alone(make: Callable[..., Path]) -> None:
     axes = {"width": (4, 8), "data_fraction": (0.5, 1.0), "depth": (1, 2)}
     data = view(load(make(axes=axes, noise=0.02)), "further_axes")
@@ -104,6 +115,19 @@ def test_the_best_run_of_each_budget() -> None:
     assert best_per_budget(shared).index.tolist() == [1, 2]
     apart = pd.DataFrame({"C": [1.0, 1.5, 2.1, 3.9, 4.2], "loss": [5.0, 4.0, 3.0, 3.5, 2.0]})
     assert best_per_budget(apart).index.tolist() == [1, 2, 4]
+
+
+def test_trials_stand_beside_the_selected_setting(study: Study) -> None:
+    key = KeyLaws("log", Ends(1e-4, 0.1), "ok", 16, {"low": 0, "high": 0})
+    told = replace(study, fits=replace(study.fits, settings_laws=SettingsRecord(keys={"lr": key})))
+    plot = next(p for p in figures.FIGURES if p.name == "settings_curves")
+    data = settings_curves(told)
+    assert isinstance(data, list)
+    figures.draw(plot, data).canvas.draw()
+    assert [len(row) for row in data] == [3]
+    for one in data[0]:
+        assert len(one.trials) == 4
+        assert one.selected[0] in one.trials["x"].tolist()
 
 
 def test_training_and_validation_losses_and_their_curves(study: Study, tmp_path: Path) -> None:
@@ -132,6 +156,32 @@ def test_pairs_say_the_correlation_and_leave_pyplot_alone(study: Study, name: st
     if name == "pairs":
         done = study.trials[study.trials["stage"] == "trial"]
         assert data.points["validation loss"].to_numpy() == pytest.approx(np.log10(done["val_loss"].to_numpy(float)))
+
+
+@dataclass(frozen=True)
+class KeptDraws:
+    """What a fit keeps of its surfaces: L* = E + k C^-c, N* = C^a, with two a and two c."""
+
+    C: tuple[float, ...] = (1e9, 1e10, 1e11)
+    loss: tuple[tuple[float, ...], ...] = ((1.0, 0.1, 0.01), (1.0, 10**-0.5, 0.1))
+    N: tuple[tuple[float, ...], ...] = ((1e3, 1e4, 1e5), (1e3, float("nan"), float("nan")))
+    floor: tuple[float, ...] = (0.0, 0.0)
+
+
+def test_clouds_hold_the_exponents_of_every_surface(study: Study) -> None:
+    def told(kept: KeptDraws) -> Study:
+        head = replace(study.fits.headline)
+        object.__setattr__(head, "draws", kept)
+        return replace(study, fits=replace(study.fits, headline=head))
+
+    few = clouds(told(KeptDraws()))  # one surface of two has an optimum
+    assert isinstance(few, View)
+    assert "exponent of N* in C" not in few.points
+    data = clouds(told(replace(KeptDraws(), N=((1e3, 1e4, 1e5), (1e3, 10**3.5, 1e4)))))
+    assert isinstance(data, View)
+    assert data.points["exponent of L* in C"].tolist() == pytest.approx([1, 0.5])
+    assert data.points["exponent of N* in C"].tolist() == pytest.approx([1, 0.5])
+    assert "floor" not in data.points
 
 
 def test_the_page_holds_the_few_figures_that_answer_a_question() -> None:

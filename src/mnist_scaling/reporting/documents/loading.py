@@ -105,13 +105,16 @@ class Study:
             return {**DEFAULT_LABELS, "loss": "test loss"}.get(role, label(header))
         return LABELS.get(header, label(header)) if self.is_study else header
 
-    def repeats(self, cells: pd.DataFrame) -> pd.DataFrame:
-        """The finished repeats of some cells with their selected setting: rows of trials.csv by the row of the cell."""
-        keys = [*self.axes, *self.tuned]
+    def runs(self, cells: pd.DataFrame, stage: str) -> pd.DataFrame:
+        """The finished runs of some cells at a stage, of repeats those with the selected setting.
+
+        Rows of trials.csv by the row of their cell; column run is their own.
+        """
+        keys = [*self.axes, *(self.tuned if stage == REPEAT else ())]
         if self.trials.empty or not keys:
             return pd.DataFrame()
-        done = self.trials[(self.trials["stage"] == REPEAT) & (self.trials["state"] == COMPLETE)]
-        return cells[keys].assign(cell=cells.index).merge(done, on=keys).set_index("cell")
+        done = self.trials[(self.trials["stage"] == stage) & (self.trials["state"] == COMPLETE)]
+        return cells[keys].assign(cell=cells.index).merge(done.reset_index(names="run"), on=keys).set_index("cell")
 
     @property
     def unit(self) -> str:

@@ -116,6 +116,12 @@ FIGURES = (
         laws.hold_out, laws.draw_hold_out,
     ),
     Plot(
+        "clouds", LAWS, "Clouds of exponents",
+        "Each point is one surface that the data allow. Numbers that lean on one another form a narrow ellipse: what "
+        "is known of both is more than their intervals say. The ellipse holds 95 % of a normal cloud.",
+        pair_grid.clouds, pair_grid.draw_pairs, detail=True,
+    ),
+    Plot(
         "accuracy", ACCURACY, "Test error, and what the loss says of it",
         "Share of test images put in the wrong class over test loss, means over repeats with one standard error, and a "
         "smooth curve.",
@@ -130,6 +136,11 @@ FIGURES = (
         best_settings.best_settings, best_settings.draw_best_settings, needs_trials=True,
     ),
     Plot(
+        "settings_curves", SEARCH, "Loss against each setting",
+        "The finished trials of a small, a middle and a large cell, whose other settings differ, too.",
+        best_settings.settings_curves, best_settings.draw_settings_curves, needs_trials=True, detail=True,
+    ),
+    Plot(
         "training_gap", SEARCH, "Training against validation loss",
         "A validation loss far above the training loss says that the model knows its examples by heart: more dropout, "
         "or more data. A curve that still falls at its end says that the run was too short; dots are decays from "
@@ -141,6 +152,11 @@ FIGURES = (
         "Validation loss of the repeats (fresh seeds) over that of the selected trial, with one standard error. "
         "Best-of-k looks better than it is; the repeats are what is fitted.",
         tuning.curse, tuning.draw_curse, needs_trials=True, detail=True,
+    ),
+    Plot(
+        "spending", SEARCH, "Where the FLOPs went",
+        "Training FLOPs by kind of run, as shares of all that a model size was given.",
+        tuning.spending, tuning.draw_spending, needs_trials=True, detail=True,
     ),
     Plot(
         "pairs", SEARCH, "Pairs: all runs",

@@ -19,6 +19,7 @@ from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import Compute, compute, flop_axis
 from mnist_scaling.reporting.figures.style import View, points
 from mnist_scaling.reporting.text import Missing, estimate, number, percent, plural, spaced, three_digits
+from mnist_scaling.study.columns import REPEAT
 
 
 def hold_out(study: Study) -> View | Missing:
@@ -45,7 +46,7 @@ def hold_out(study: Study) -> View | Missing:
         f"{int(held.sum())} held-out ones, of up to {number(record.holdout.reach, 2)} times the compute, by "
         f"{100 * record.holdout.rmse_log:.1f} % (root mean square)."
     )
-    runs, loss = study.repeats(study.cells.loc[rows.index[held]]), study.names["loss"]
+    runs, loss = study.runs(study.cells.loc[rows.index[held]], REPEAT), study.names["loss"]
     seeds = runs[[loss]].set_axis(["loss"], axis=1).join(table["predicted"]) if loss in runs else table.iloc[:0]
     return View(table, seeds, note, f"{study.call('loss')}{study.unit}")
 

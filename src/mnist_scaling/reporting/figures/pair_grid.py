@@ -1,4 +1,4 @@
-"""Numbers that move together: pairs of runs, of the best ones; and the best runs along compute.
+"""Numbers that move together: pairs of runs, of the best ones, of exponents; and the best runs along compute.
 
 ln y = a + b ln C,  by least squares through the best runs; the shade is Student's interval of a single new budget
 """
@@ -19,13 +19,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import SAME_LEVEL
-from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, plane
 from mnist_scaling.planning.next_budget import line_at
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis
 from mnist_scaling.reporting.figures.style import View, panels, points
-from mnist_scaling.reporting.text import Missing, plural, short
+from mnist_scaling.reporting.text import Missing, plural, power_of_ten, short
 from mnist_scaling.study.columns import COMPLETE, TRIAL, label
 
 FEWEST = 5
@@ -63,6 +63,28 @@ def pairs(study: Study, best: bool) -> View | Missing:
         note=f"{plural(len(rows), 'run')}.",
         names=[names[k] for k in logs],
     )
+
+
+def clouds(study: Study) -> View | Missing:
+    """A row for each surface: exponents of L* and N* in C over the upper half of the budgets, the floor, L* ahead."""
+    kept = study.fits.headline.draws
+    if kept is None:
+        return Missing("fits.json keeps no draws of the model: it needs compute, and a `fit` of today.")
+    log_c, loss = np.log(np.array(kept.C, float)), np.log(np.array(kept.loss, float))
+    half = log_c >= (log_c[0] + log_c[-1]) / 2
+    table = {"exponent of L* in C": -plane(loss[:, half].T, log_c[half]).coefficients[1]}
+    if kept.N is not None:
+        sizes = np.log(np.array(kept.N, float))
+        table["exponent of N* in C"] = [_slope(log_c, row, half & np.isfinite(row)) for row in sizes]
+    table |= {"floor": np.array(kept.floor, float), f"loss at {power_of_ten(kept.C[-1])} FLOPs": np.exp(loss[:, -1])}
+    rows = pd.DataFrame({name: values for name, values in table.items() if pd.Series(values).nunique() > 1}).dropna()
+    if len(rows) < 2 or len(rows.columns) < 2:
+        return Missing("The draws of the model differ in fewer than two numbers.")
+    return View(rows, note=f"{plural(len(rows), 'draw')}.", names=[])
+
+
+def _slope(x: Array, y: Array, kept: np.ndarray) -> float:
+    return float(plane(y[kept], x[kept]).coefficients[1]) if kept.sum() > 1 else np.nan
 
 
 def draw_pairs(data: View) -> Figure:
