@@ -76,9 +76,9 @@ def measure(keys: WorthKeys, arms: Mapping[str, StudyArm]) -> Found:
             meaning = f"{arm.label}: what one further example is worth in examples of {baseline.label}"
         numbers[f"{name}_worth"] = Number(worth, meaning)
         if len(single):
+            outside = f"; {beyond} of these {len(single)} rest on the curve of {baseline.label} beyond its own cells"
             notes.append(
-                f"{arm.label}: single cells give {single.min():.2g} to {single.max():.2g}; {beyond} of these "
-                f"{len(single)} rest on the curve of {baseline.label} beyond its own cells."
+                f"{arm.label}: single cells give {single.min():.2g} to {single.max():.2g}{outside if beyond else ''}."
             )
     return Found(numbers, {}, tuple(notes))
 
