@@ -18,7 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from mnist_scaling.reporting.documents.loading import axis_value
@@ -125,6 +125,10 @@ def nice_ticks(low: float, high: float, most: int = 7) -> list[float]:
         inside = [t for t in ticks if low * 0.9999 <= t <= high * 1.0001]
         if len(best) < len(inside) <= most:
             best = inside
+    if len(best) < 2 and high < 2 * low:
+        return [
+            float(t) for t in MaxNLocator(min(most, 4), steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high
+        ]
     step = -(-len(decades) // most)
     return best or [10.0**d for d in decades[::step] if low <= 10.0**d <= high]
 
