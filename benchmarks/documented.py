@@ -35,8 +35,8 @@ def of_columns() -> Iterator[str]:
 
 
 def rows(table: Sequence[Column]) -> Iterator[str]:
-    yield from ("| column | meaning | unit | filled by |", "|---|---|---|---|")
-    yield from (f"| `{c.name}` | {c.meaning} | {c.unit} | {c.filled_by} |" for c in table)
+    yield from ("| column | meaning | unit |", "|---|---|---|")
+    yield from (f"| `{c.name}` | {c.meaning} | {c.unit} |" for c in table)
 
 
 def of_flags() -> Iterator[str]:
