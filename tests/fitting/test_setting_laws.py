@@ -83,7 +83,7 @@ def test_too_few_cells_and_one_size_are_refused() -> None:
     few = setting_laws(cells(0.1)[:4], KEYS)
     assert all(law.n >= 1 + len(law.against) + 2 for key in few.values() for law in key.laws)
     failed = [replace(c, losses=np.full(3, np.nan)) for c in cells()]
-    assert setting_laws(failed, KEYS)["lr"].status == "Only 0 % of the cells have their best lr inside the range."
+    assert setting_laws(failed, KEYS)["lr"].status == "0 cells are too few, or all of one size."
 
 
 def test_cells_at_an_end_of_their_range_are_counted_and_most_of_them_leave_no_law() -> None:
@@ -95,7 +95,7 @@ def test_cells_at_an_end_of_their_range_are_counted_and_most_of_them_leave_no_la
     assert some.edges == {"low": 0, "high": 1}
     assert some.status == "ok"
     assert not most.laws
-    assert most.status == "Only 11 % of the cells have their best lr inside the range."
+    assert most.status == "Not measured: 8 of 9 best values of lr lie at an end of the range."
 
 
 def test_a_size_that_all_cells_share_is_left_out() -> None:

@@ -77,7 +77,7 @@ def test_the_note_says_what_a_new_cell_should_need_and_which_key_has_no_law(grid
     assert isinstance(flat, BestSettings)
     assert [row[0].key for row in flat.rows] == ["learning rate"]
     assert "(80 % of the range, so of little use)" in flat.note
-    assert "no law for dropout (only 0 % of the cells have their best dropout inside the range)" in flat.note
+    assert "no law for dropout (not measured: 9 of 9 best values of dropout lie at an end of the range)" in flat.note
 
 
 def test_cells_at_an_end_of_their_range_are_arrows(grid: Path) -> None:
@@ -97,6 +97,6 @@ def test_there_is_no_figure_without_laws(grid: Path) -> None:
     study, _ = fitted(grid, [replace(c, losses=c.losses * np.nan) for c in cells()])
     found = best_settings(study)
     assert isinstance(found, Missing)
-    assert found.reason.startswith("No tuned setting has a law against size: learning rate (only 0 % of the cells")
+    assert found.reason.startswith("No tuned setting has a law against size: learning rate (0 cells are too few")
     assert best_settings(told(study, SettingsRecord("Nothing was tuned."))) == Missing("Nothing was tuned.")
     assert best_settings(told(study, None)) == Missing("Laws of the best settings are fitted by `fit`: run it.")

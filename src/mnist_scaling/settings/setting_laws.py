@@ -142,13 +142,14 @@ def _of_key(cells: Sequence[CellTrials], column: int, key: TunedKey, level: floa
     ends = Ends(float(np.nanmin([c.low[column] for c in cells])), float(np.nanmax([c.high[column] for c in cells])))
     edges = {"low": int((side == -1).sum()), "high": int((side == 1).sum())}
     laws: list[SettingLaw] = []
-    if (inside := float((side[known] == 0).mean()) if known.any() else 0.0) < FEWEST_INSIDE:
-        why = f"Only {100 * inside:.0f} % of the cells have their best {key.name} inside the range."
+    outside, every = sum(edges.values()), int(known.sum())
+    if every - outside < FEWEST_INSIDE * every:
+        why = f"Not measured: {outside} of {every} best values of {key.name} lie at an end of the range."
     else:
         v = np.where(known, np.log(best) if key.log else best, np.nan)
         laws = [law for names in AGAINST if (law := _law(cells, v, names, level)) is not None]
-        why = "ok" if laws else f"{int(known.sum())} cells are too few, or all of one size."
-    return KeyLaws("log" if key.log else "linear", ends, why, int(known.sum()), edges, laws)
+        why = "ok" if laws else f"{every} cells are too few, or all of one size."
+    return KeyLaws("log" if key.log else "linear", ends, why, every, edges, laws)
 
 
 def _law(cells: Sequence[CellTrials], v: Array, names: tuple[str, ...], level: float) -> SettingLaw | None:

@@ -9,7 +9,6 @@ is at its own best size, and both are at one N and D where most surfaces of eith
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,35 +43,25 @@ class TargetLosses:
 def at_target(
     cells: Cells, fronts: Frontiers | None, flops: float, draws: int, level: float, rng: np.random.Generator
 ) -> TargetLosses:
-    """The arms at a compute.
-
-    Raises
-    ------
-    InputError
-        When the compute is less than that of the smallest cells.
-    """
-    low, top = (0.0, np.nan) if fronts is None else _covered(fronts)
-    holds(flops >= low, f"target.flops >= {low:.3g}, the least compute that both arms cover", flops, "ask for more.")
-    if fronts is None or not (flops <= top or cells.variables == ("N", "D")):
-        return TargetLosses(flops, flops / top, np.nan, Interval())
-    place: Mapping[str, float] = {}
-    if flops <= top:
-        value, drawn = differences(fronts, np.log(flops))
-    else:
-        drawn, place = _beyond(cells, np.log(flops), max(draws, FEWEST_DRAWS), level, rng)
+    """The arms at a compute, which must not be less than that of the smallest cells of both."""
+    if fronts is None:
+        return TargetLosses(flops, np.nan, np.nan, Interval())
+    low, top, log_c = max(c[0] for c in fronts.log_c), min(c[-1] for c in fronts.log_c), np.log(flops)
+    rule = f"target.flops >= {np.exp(low):.3g}, the least compute that both arms cover"
+    holds(log_c >= low, rule, flops, "ask for more.")
+    value, drawn, place = np.nan, np.full(1, np.nan), dict[str, float]()
+    if log_c <= top:
+        value, drawn = differences(fronts, log_c)
+    elif cells.variables == ("N", "D"):
+        drawn, place = _beyond(cells, log_c, max(draws, FEWEST_DRAWS), level, rng)
         value = float(np.median(drawn))
     better = float((drawn < 0).mean()) if np.isfinite(drawn).all() else np.nan
-    return TargetLosses(flops, flops / top, better, interval(value, drawn, level, 1.0).exp(), **place)
-
-
-def _covered(fronts: Frontiers) -> tuple[float, float]:
-    """The least and the most compute that both arms cover."""
-    return tuple(float(np.exp(f(c[k] for c in fronts.log_c))) for f, k in ((max, 0), (min, -1)))  # type: ignore[return-value]
+    return TargetLosses(flops, float(np.exp(log_c - top)), better, interval(value, drawn, level, 1.0).exp(), **place)
 
 
 def _beyond(
     cells: Cells, log_c: float, draws: int, level: float, rng: np.random.Generator
-) -> tuple[Array, Mapping[str, float]]:
+) -> tuple[Array, dict[str, float]]:
     """Draws of d at a compute beyond the cells; and N and D if they are not each arm's own best ones."""
     models = [Model(surface(table, draws, rng), table, 0.0, level) for table in cells.tables]
     found = [lowest_at(model, cost, log_c) for model in models if (cost := fit_cost(model.rows)) is not None]
