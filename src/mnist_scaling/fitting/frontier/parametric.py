@@ -32,6 +32,8 @@ class Cost:
     kappa_d: float
     rmse_log: float
     """How far the rows are from it: 0.05 is 5 % of C."""
+    assumed: bool = False
+    """True when the table has no C and 6 N D stands in."""
 
     def log_c(self, log_n: Array, log_d: Array) -> Array:
         """log C of models of log N and log D, of any shape."""
@@ -63,7 +65,7 @@ def fit_cost(table: Table) -> Cost | None:
     if found is None:
         return None
     constant, kappa_n, kappa_d = map(float, found[0])
-    return Cost(constant, kappa_n, kappa_d, found[1])
+    return Cost(constant, kappa_n, kappa_d, found[1], "C" not in table.inputs)
 
 
 SEARCHED = 2.0
