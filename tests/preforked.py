@@ -43,7 +43,7 @@ class Preforked:
     def run(
         self, arguments: Sequence[str], cwd: Path, timeout: float = 300, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """What ``python -m *arguments`` gives in the folder `cwd`.
+        """What ``python -m *arguments`` gives in the folder `cwd`, or ``python *arguments`` where a script comes first.
 
         Raises
         ------
@@ -116,10 +116,14 @@ def _load() -> None:
         del sys.modules[f"{PACKAGE}.{command}"]
 
 
-def _exit_status_of(module: str) -> int:
-    """Run a module as a program."""
+def _exit_status_of(program: str) -> int:
+    """Run a module, or a script, as a program."""
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if program.endswith(".py"):
+            sys.path[0] = str(Path(program).resolve().parent)
+            runpy.run_path(program, run_name="__main__")
+        else:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
