@@ -1,7 +1,7 @@
 """Commands, each in a fork of one process that has imported what they use: torch alone takes five seconds to import.
 
 Read as a program, it takes requests from standard input, a JSON object per line, and answers each with an exit code.
-A command of another copy of our package, which its PYTHONPATH names, imports that copy.
+It may leave our package to the commands, which then import the copy that their PYTHONPATH names.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import gc
 import json
+import multiprocessing.process
 import os
 import pkgutil
 import runpy
@@ -26,17 +27,19 @@ LIBRARIES = (
 )
 
 
-PACKAGE, COMMANDS = "mnist_scaling", "ask compare fit plan report train"
+PACKAGE = "mnist_scaling"
+PROGRAMS = {f"{PACKAGE}.{name}" for name in ["__main__", "ask", "compare", "fit", "plan", "report", "train"]}
+"""Modules that are run, which must not be imported before."""
 
 
 class Preforked:
-    """The process, from the side of the tests."""
+    """The process, from the side of the tests, which has our package too or the libraries alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, has_package: bool = True) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-            start_new_session=True,
+            [sys.executable, __file__, *[PACKAGE][:has_package]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, env=environment, start_new_session=True,
         )  # fmt: skip
         self._outputs = tempfile.TemporaryDirectory()
 
@@ -96,24 +99,16 @@ def _become(request: dict[str, Any]) -> None:
         os.close(file)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.argv = request["arguments"]
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    new = [path for path in given if path and path not in sys.path]
-    sys.path[:1] = [request["cwd"], *new]
-    if new:  # a copy of the package may be there
-        for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
-            del sys.modules[name]
+    multiprocessing.process.ORIGINAL_DIR = request["cwd"]  # where a script's own processes look for it
+    own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:1] = [request["cwd"], *(path for path in own if path and path not in sys.path)]
 
 
-def _load() -> None:
-    """Import the libraries and our package."""
-    for name in LIBRARIES.split():
-        __import__(name)
+def _load_package() -> None:
     package = __import__(PACKAGE)
     for module in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
-        if not module.name.endswith("__main__"):
+        if module.name not in PROGRAMS:
             __import__(module.name)
-    for command in COMMANDS.split():  # `runpy` warns of a program that is imported already
-        del sys.modules[f"{PACKAGE}.{command}"]
 
 
 def _exit_status_of(program: str) -> int:
@@ -142,7 +137,10 @@ def _end(status: int) -> None:
 
 
 if __name__ == "__main__":
-    _load()
+    for name in LIBRARIES.split():
+        __import__(name)
+    if PACKAGE in sys.argv:
+        _load_package()
     gc.collect()
     gc.freeze()  # so that no fork looks through, and thereby copies, what is imported
     _become(asked := _serve())

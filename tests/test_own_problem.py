@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,14 @@ def commands(text: str) -> list[list[str]]:
     outside = re.sub(r"^```.*?^```\n", "", text, flags=re.DOTALL | re.MULTILINE)
     lines = re.findall(r"^    (python .+)$", outside, flags=re.MULTILINE)
     return [shlex.split(line) for line in lines if not ELSEWHERE.search(line)]
+
+
+@pytest.fixture(scope="module")
+def preforked() -> Iterator[Preforked]:
+    """One that has none of our package, so that the copy's is imported."""
+    process = Preforked(has_package=False)
+    yield process
+    process.close()
 
 
 @pytest.fixture(scope="module")
