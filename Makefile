@@ -66,11 +66,13 @@ examples: setup  ## tune, fit and report three programs that are not ours: examp
 reference: setup  ## run the studies of multirun/reference/ that are not kept there, hours: make reference QUESTION=dropout
 	@$(RUN) benchmarks/reference.py run $(QUESTION)
 
+# Bytecode is kept even where the environment forbids it: every worker, and every process that a test starts, compiles
+# and rewrites the same modules otherwise.
 test: setup  ## run the tests, real runs on real MNIST among them
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed" --durations=20
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not distributed" --durations=20
 
 test-fast: setup  ## the tests while editing, a few minutes: every file that is not marked slow
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed and not slow"
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not distributed and not slow"
 
 test-distributed: setup  ## the same study on real Ray, Dask, Slurm and PostgreSQL, started here, and their faults
 	@$(RUN) -m pip install --quiet --editable '.[dask,ray,slurm,postgres]'

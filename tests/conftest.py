@@ -13,6 +13,18 @@ from .preforked import Preforked
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
+LONGEST = (
+    "test_faults.py", "test_documentation.py", "test_own_problem.py", "test_ask.py", "test_notebooks.py",
+    "test_regimes.py", "test_pipeline.py", "test_fit.py", "test_single_run.py", "test_fine_tuning.py",
+)  # fmt: skip
+"""Files that begin first, for workers take whole files: one that begins last is waited for by all the others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files of tests/ first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> str:

@@ -98,10 +98,7 @@ def loaded_by(code: str) -> set[str]:
         # Every Hydra app in the environment imports the plugin.
         ("from hydra.core.plugins import Plugins; Plugins.instance()", {"torch", "optuna", "scipy"}),
         ("import mnist_scaling.fit", {"torch", "optuna", "seaborn"}),
-        ("import mnist_scaling.train", {"torch", "optuna"}),
-        ("import mnist_scaling.compare", {"torch", "optuna"}),
-        ("import mnist_scaling.plan", {"torch", "optuna"}),
-        ("import mnist_scaling.report", {"torch", "optuna"}),
+        ("from mnist_scaling import compare, plan, report, train", {"torch", "optuna"}),
         ("import mnist_scaling.asking.answered", {"torch", "optuna", "seaborn"}),
         ("import mnist_scaling.fitting", {"torch", "optuna", "pandas", "hydra", "omegaconf"}),
         ("import mnist_scaling.training.loop", {"optuna", "seaborn"}),

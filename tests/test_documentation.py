@@ -264,6 +264,8 @@ def test_readmes_first_session(data_dir: str, preforked: Preforked, tmp_path: Pa
         _, _, *arguments = shlex.split(line, comments=True)
         if "mnist_scaling.train" in arguments:
             arguments += ["scale=smoke", f"data.dir={data_dir}"]
+        if "-m" in arguments:  # in one process: launchers are other tests' matter
+            arguments += ["hydra/launcher=basic"]
         done = preforked.run(arguments, tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert list(tmp_path.glob(f"{layout.MULTIRUN}/*/{layout.REPORT}"))

@@ -62,7 +62,7 @@ def test_a_study(command, tmp_path):
     cells["flags"][4] = "search_edge;undertrained"
     cells["test_loss"][7] = ""
     write(tmp_path / "multirun/mine/cells.csv", cells)
-    done = command(FIT, "name=mine", "bootstrap.draws=200", "details=true")
+    done = command(FIT, "name=mine", "bootstrap.draws=50", "details=true")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["cells.csv", "fits.json"]

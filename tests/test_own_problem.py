@@ -6,12 +6,11 @@ Of its first part only the two sweeps of one study run: other tests fit, report 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +44,14 @@ def commands(text: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
+def preforked() -> Iterator[Preforked]:
+    """One that has none of our package, so that the copy's is imported."""
+    process = Preforked(has_package=False)
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module")
 def folder(data_dir: str, preforked: Preforked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout in which everything that the page says was done."""
     copy = tmp_path_factory.mktemp("copy")
@@ -66,13 +73,8 @@ def folder(data_dir: str, preforked: Preforked, tmp_path_factory: pytest.TempPat
 
 
 def run(words: list[str], folder: Path, preforked: Preforked) -> subprocess.CompletedProcess[str]:
-    """A command of the page; the reader's own scripts are run as such."""
-    paths = {"PYTHONPATH": str(folder / "src")}
-    if words[1] == "-m":
-        return preforked.run(words[2:], folder, **paths)
-    return subprocess.run(
-        [sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True, env=os.environ | paths
-    )
+    """A command of the page, `python …`."""
+    return preforked.run(words[2:] if words[1] == "-m" else words[1:], folder, PYTHONPATH=str(folder / "src"))
 
 
 def test_a_script_of_ones_own_is_tuned_and_fitted(folder: Path) -> None:

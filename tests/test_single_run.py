@@ -69,7 +69,8 @@ def test_the_dashboard_of_a_study_that_is_not_there_is_a_sentence(tmp_path: Path
 
 
 def test_a_shrunk_study_without_a_name_is_not_the_one_in_full(data_dir: str, tmp_path: Path, command: Command) -> None:
-    done = command("mnist_scaling.train", "-m", "scale=smoke", "model.width=4", f"data.dir={data_dir}", cwd=tmp_path)
+    few = ("hydra/launcher=basic", "hydra.sweeper.n_trials=1", "hydra.sweeper.n_repeats=1")
+    done = command("mnist_scaling.train", "-m", "scale=smoke", "model.width=4", *few, f"data.dir={data_dir}")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "multirun/default_smoke/cells.csv").is_file()
     assert [path.name for path in (tmp_path / "multirun").iterdir()] == ["default_smoke"]

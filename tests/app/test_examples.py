@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests.conftest import Command
 
 pytestmark = pytest.mark.slow
 
@@ -28,10 +28,9 @@ FEW = ("-m", "hydra/sweeper=cells", "name=few", "hydra.sweeper.n_trials=2", "hyd
     ],
 )
 def test_an_application_is_tuned_cell_by_cell(
-    script: str, sweep: tuple[str, ...], losses: float, tmp_path: Path
+    script: str, sweep: tuple[str, ...], losses: float, tmp_path: Path, command: Command
 ) -> None:
-    command = [sys.executable, str(EXAMPLES / script), *FEW, *sweep]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    done = command(str(EXAMPLES / script), *FEW, *sweep)
     assert done.returncode == 0, done.stdout + done.stderr
     cells = pd.read_csv(tmp_path / "multirun/few/cells.csv")
     assert cells["n_repeats"].tolist() == [1, 1]
@@ -40,20 +39,19 @@ def test_an_application_is_tuned_cell_by_cell(
     assert cells["test_loss"].is_monotonic_decreasing
 
 
-def test_a_plain_function_is_tuned_without_hydra(tmp_path: Path) -> None:
+def test_a_plain_function_is_tuned_without_hydra(tmp_path: Path, command: Command) -> None:
     code = (
         "import plain_function\nif __name__ == '__main__':\n    study = plain_function.study()\n"
         "    study.axes = {'terms': [4, 6, 8], 'n': [400]}\n    study.effort.update(n_trials=2, n_repeats=1)\n"
         "    print(study.run(workers=1)['test_loss'].tolist())\n"
     )
     (tmp_path / "few.py").write_text(code, encoding="utf-8")
-    env = os.environ | {"PYTHONPATH": f"{EXAMPLES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    done = subprocess.run([sys.executable, "few.py"], cwd=tmp_path, capture_output=True, text=True, env=env)
+    path = f"{EXAMPLES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = command("few.py", PYTHONPATH=path)
     assert done.returncode == 0, done.stdout + done.stderr
     small, _, large = eval(done.stdout.splitlines()[-1])
     assert 0.0003 < large < small < 0.01
     # It measures no FLOPs, and neither command may need them.
-    for command in (("fit", "laws=[power_N]", "bootstrap.draws=20"), ("report",)):
-        run = [sys.executable, "-m", f"mnist_scaling.{command[0]}", "name=plain_function", *command[1:]]
-        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, env=env)
+    for program, *more in (("fit", "laws=[power_N]", "bootstrap.draws=20"), ("report",)):
+        done = command(f"mnist_scaling.{program}", "name=plain_function", *more)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests.preforked import Preforked
 
 pytestmark = pytest.mark.slow
 
@@ -21,18 +20,16 @@ SWEEP = (
 )  # fmt: skip
 
 
-def run(folder: Path, *command: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", *command], cwd=folder, capture_output=True, text=True, env=os.environ
-    )
+def run(preforked: Preforked, folder: Path, *command: str, code: int = 0) -> str:
+    done = preforked.run(command, folder)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(preforked: Preforked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("foreign")
-    said = run(found, str(APP), "-m", *SWEEP)
+    said = run(preforked, found, str(APP), "-m", *SWEEP)
     assert re.search(r"9 cells × \(3 trials \+ 2 repeats.*\) = at most (\d+) runs; 0 done, at most \1 to do", said)
     return found
 
@@ -54,14 +51,14 @@ def test_every_cell_is_tuned_and_repeated(folder: Path) -> None:
     assert (pd.read_csv(study / "trials.csv")["state"] == "PRUNED").any()
 
 
-def test_a_resume_by_another_launcher_gives_the_same_rows(folder: Path) -> None:
+def test_a_resume_by_another_launcher_gives_the_same_rows(folder: Path, preforked: Preforked) -> None:
     study = folder / "multirun/mine"
     before = {name: (study / name).read_text() for name in ("trials.csv", "cells.csv")}
     every = sorted(study.rglob("result.json"))
     for path in every[::5]:
         path.unlink()
     left = len(every[::5])
-    said = run(folder, str(APP), "-m", *SWEEP, "hydra/launcher=basic")
+    said = run(preforked, folder, str(APP), "-m", *SWEEP, "hydra/launcher=basic")
     assert re.search(rf"{len(every)} runs; {len(every) - left} done, (at most )?{left} to do", said)
     for name, text in before.items():
         a, b = (pd.read_csv(file).drop(columns="seconds") for file in (study / name, _file(folder, text)))
@@ -73,11 +70,11 @@ def _file(folder: Path, text: str) -> Path:
     return folder / "before.csv"
 
 
-def test_the_study_is_fitted_and_another_configuration_refused(folder: Path) -> None:
-    run(folder, "-m", "mnist_scaling.fit", "name=mine", "bootstrap.draws=20")
+def test_the_study_is_fitted_and_another_configuration_refused(folder: Path, preforked: Preforked) -> None:
+    run(preforked, folder, "mnist_scaling.fit", "name=mine", "bootstrap.draws=20")
     fits = json.loads((folder / "multirun/mine/fits.json").read_text())
     slopes = fits["headline"]["slope_N"]["value"], fits["headline"]["slope_D"]["value"]
     assert slopes == pytest.approx((0.15, 0.08), abs=0.03)
-    said = run(folder, str(APP), "-m", *SWEEP, "seed=1", code=1)
+    said = run(preforked, folder, str(APP), "-m", *SWEEP, "seed=1", code=1)
     assert "Error: The cells of a study must share all settings but its axes" in said
     assert "seed was 0 and is now 1" in said

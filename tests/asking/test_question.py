@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,12 @@ studies: {mine: {experiment: smoke}}
 measures: [{kind: compute_optimal}]
 sentence: N goes as {mine_hull_N}.
 """
+
+
+@functools.cache
+def committed(name: str) -> Question:
+    """A question of conf/, read once."""
+    return find_question(name, CONF)[1]
 
 
 def question(tmp_path: Path, text: str) -> Question:
@@ -81,7 +88,7 @@ def test_the_nearest_name_is_said() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_committed_question_names_known_parts_and_measures(name: str) -> None:
-    _, asked = find_question(name, CONF)
+    asked = committed(name)
     assert asked.question.endswith("?")
     assert (
         f"#   python -m mnist_scaling.ask question={name} scale=quick\n" in (CONF / f"question/{name}.yaml").read_text()
@@ -95,7 +102,7 @@ def test_questions_that_share_a_study_agree_on_it() -> None:
     """Otherwise the second one would be refused, because the folder holds another study."""
     seen: dict[str, object] = {}
     for name in NAMES:
-        for key, spec in find_question(name, CONF)[1].studies.items():
+        for key, spec in committed(name).studies.items():
             assert seen.setdefault(key, spec) == spec, f"{name} has another study {key}"
 
 
@@ -104,14 +111,11 @@ def task(cfg: object) -> None:
     """What a preview takes the task from."""
 
 
-STUDIES = {key: spec for name in NAMES for key, spec in find_question(name, CONF)[1].studies.items()}
-
-
 @pytest.mark.parametrize("scale", ["smoke", "quick"])
 def test_every_study_composes_into_cells(scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run of each; a name holds its scale, so that sizes never mix."""
     monkeypatch.chdir(tmp_path)
-    for key, spec in STUDIES.items():
+    for key, spec in {key: spec for name in NAMES for key, spec in committed(name).studies.items()}.items():
         overrides = sweep(key, spec, scale)
         assert f"name={study_name(key, scale)}" in overrides
         # Two values per axis are enough to compose every corner, and quicker.
@@ -127,7 +131,7 @@ def test_a_study_runs_after_those_that_it_needs(tmp_path: Path) -> None:
     needs = "{a: {experiment: smoke, needs: [b]}, b: {experiment: smoke, needs: [mine]}, mine: {experiment: smoke}}"
     text = GOOD.replace("{mine: {experiment: smoke}}", needs)
     assert order_of(question(tmp_path, text)) == ["mine", "b", "a"]
-    order = order_of(find_question("transfer", CONF)[1])
+    order = order_of(committed("transfer"))
     assert order.index("source") < order.index("tuned_on")
     with pytest.raises(InputError, match="b needs mine needs b: drop one of these `needs`"):
         question(tmp_path, text.replace("mine: {experiment: smoke}}", "mine: {experiment: smoke, needs: [b]}}"))
@@ -135,7 +139,7 @@ def test_a_study_runs_after_those_that_it_needs(tmp_path: Path) -> None:
 
 def test_a_twin_is_one_more_study_with_a_seed_of_its_own() -> None:
     """Not at scale=smoke."""
-    plain = find_question("optimizer", CONF)[1]
+    plain = committed("optimizer")
     asked = with_twin(plain, "quick")
     assert set(asked.studies) - set(plain.studies) == {"width_x_data_twin"}
     assert set(asked.arms) == {"adam", "sgd"}
@@ -150,7 +154,7 @@ def test_a_twin_is_read_where_it_is_measured_and_run_beside_ones_own_study_alone
 ) -> None:
     """So an answer from tables that come with the repository costs no training."""
     monkeypatch.chdir(tmp_path)
-    question = find_question("learning_rate", CONF)[1]
+    question = committed("learning_rate")
     whole = with_twin(question, "full")
 
     def chosen() -> list[bool]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +21,6 @@ from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeCon
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import COMPLETE
 from mnist_scaling.training import cost, loop, model_size, models
-from tests.preforked import Preforked
 from tests.training import toy_config, toy_transformer
 from tests.training.toy_config import ToyConfig
 
@@ -99,7 +101,7 @@ def test_every_family_has_its_yaml_file_and_its_defaults_agree(name: str) -> Non
 
 
 @pytest.mark.slow
-def test_a_file_its_keys_and_one_yaml_file_make_a_family(data_dir: str, preforked: Preforked, tmp_path: Path) -> None:
+def test_a_file_its_keys_and_one_yaml_file_make_a_family(data_dir: str, tmp_path: Path) -> None:
     """In a copy of the package, by the command: nothing else knows of it."""
     package = Path(mnist_scaling.__file__).parent
     shutil.copytree(package, tmp_path / "src" / "mnist_scaling", ignore=shutil.ignore_patterns("__pycache__", "conf"))
@@ -121,6 +123,8 @@ def test_a_file_its_keys_and_one_yaml_file_make_a_family(data_dir: str, preforke
     )
     command = ["mnist_scaling.train", "model=toy_transformer", "model.heads=4", "device=cpu",
                f"data.dir={data_dir}", "data.fraction=0.01", "data.max_eval=100"]  # fmt: skip
-    done = preforked.run(command, tmp_path, PYTHONPATH=str(tmp_path / "src"))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
+    words = [sys.executable, "-m", *command]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "toy_transformer, width 8: COMPLETE" in " ".join(done.stdout.split())
