@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -123,3 +124,13 @@ def test_ray_is_not_asked_where_nothing_listens() -> None:
         cluster._knock(f"127.0.0.1:{port}")
     for known_to_ray in ("", "auto", "ray://127.0.0.1:1"):
         cluster._knock(known_to_ray)
+
+
+def test_a_node_that_a_busy_machine_does_not_start_is_a_fault_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    ray = SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=OSError))
+    monkeypatch.setitem(sys.modules, "ray", ray)  # type: ignore[arg-type]
+    with pytest.raises(faults.MachineError, match="Ray did not start: The current node timed out"):
+        cluster.Ray(None, 1, {})

@@ -239,6 +239,8 @@ class Ray:
                 f"`hydra.launcher.address` must be a Ray cluster's that runs, or null to start one, but got {address}: "
                 f"{reason}"
             ) from faults.MachineError(f"no Ray cluster at {address} answers: {reason}")
+        except Exception as error:  # a bare one, where a busy machine takes more than 30 s to start a node
+            raise faults.MachineError(f"Ray did not start: {str(error).strip()}") from error
         self._ray: Any = ray
         # A task that is tried again by Ray would be the same trial a second time; the sweep decides that.
         self._run: Any = ray.remote(num_cpus=1, max_retries=0)(carry_out)
