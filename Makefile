@@ -71,7 +71,7 @@ reference: setup  ## run the studies of multirun/reference/ that are not kept th
 test: setup  ## run the tests, real runs on real MNIST among them
 	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not distributed" --durations=20
 
-test-fast: setup  ## the tests while editing, a few minutes: every file that is not marked slow
+test-fast: setup  ## the tests while editing, about a minute: every file that is not marked slow
 	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not distributed and not slow"
 
 test-distributed: setup  ## the same study on real Ray, Dask, Slurm and PostgreSQL, started here, and their faults

@@ -15,7 +15,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 LONGEST = (
     "test_faults.py", "test_documentation.py", "test_own_problem.py", "test_ask.py", "test_notebooks.py",
-    "test_regimes.py", "test_pipeline.py", "test_fit.py", "test_single_run.py", "test_fine_tuning.py",
+    "test_regimes.py", "test_pipeline.py", "test_fit.py", "test_single_run.py", "test_composition.py",
 )  # fmt: skip
 """Files that begin first, for workers take whole files: one that begins last is waited for by all the others."""
 

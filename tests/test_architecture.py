@@ -397,6 +397,7 @@ def recorded(folder: Path, losses: Mapping[tuple[int, float], float]) -> None:
             files.write_sealed(path / layout.RESULT, record | {"result": measured})
 
 
+@pytest.mark.slow
 def test_a_losss_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_scaling import fit
     from mnist_scaling.config.fit_schema import BootstrapConfig, FitConfig

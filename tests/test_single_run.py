@@ -24,13 +24,19 @@ LONG = ("model.width=16", "optim.batch_size=1")
 def interrupted(folder: Path, *arguments: str) -> str:
     """What a command says that Ctrl-C reaches once it trains."""
     command = [sys.executable, "-m", "mnist_scaling.train", *arguments]
-    started = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    # Not earlier: torch aborts the process when it is interrupted while it is imported.
-    assert started.stdout is not None
-    assert started.stdout.readline().startswith("Training")
-    time.sleep(1.0)
-    os.kill(started.pid, signal.SIGINT)
-    _, errors = started.communicate(timeout=60)
+    started = subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in a shell's background ignores it
+    )  # fmt: skip
+    try:
+        # Not earlier: torch aborts the process when it is interrupted while it is imported.
+        assert started.stdout is not None
+        assert started.stdout.readline().startswith("Training")
+        time.sleep(1.0)
+        os.kill(started.pid, signal.SIGINT)
+        _, errors = started.communicate(timeout=300)
+    finally:
+        started.kill()
     assert started.returncode == 130
     return errors
 

@@ -35,6 +35,7 @@ def field(widths: int = 7, amounts: int = 5, tuned: bool = True) -> Field:
     return Field(np.log(np.column_stack(grid(widths, amounts))), ("N", "D"), tuned)
 
 
+@pytest.mark.slow
 def test_intervals_of_equal_arms_hold_correlated_luck() -> None:
     """A small part of benchmarks/comparison.py --tuning: without a field the offset was held in half of such pairs."""
     found, differs = comparison_coverage(*grid(), EQUAL, LUCKY, 40, np.random.default_rng(5), draws=200)

@@ -133,6 +133,7 @@ def test_two_by_two_has_no_slice() -> None:
     assert tuning_change(small).slices == []
 
 
+@pytest.mark.slow
 def test_each_interval_holds_and_only_the_simultaneous_ones_hold_together() -> None:
     table = cells()
     rng, x = np.random.default_rng(1), np.log(np.column_stack([table.N, table.D]))

@@ -16,6 +16,8 @@ from mnist_scaling.errors import InputError
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_plan_shows_checks_next_runs_and_one_next_step(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = PlanConfig(name=str(study), bootstrap=BootstrapConfig())  # of fewer draws no gain is more than chance

@@ -120,6 +120,7 @@ def test_crps_is_that_of_a_normal_distribution() -> None:
         assert predictions.crps(-1.0 + off, quantiles) == pytest.approx(truth, rel=0.06, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_command_registers_scores_and_refuses(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_score_without_predictions_is_refused(study: Path) -> None:
         plan.run(PlanConfig(name=str(study), score=True))
 
 
+@pytest.mark.slow
 def test_predicted_cells_are_run_in_their_study_by_the_list_and_then_scored(tmp_path: Path) -> None:
     folder = tmp_path / "multirun" / "s"
     sweep(folder, "model.width=4,8,16", "data.fraction=0.25,0.5,1")

@@ -46,6 +46,11 @@ def test_what_an_axis_brings_with_it_varies() -> None:
     assert found.varying == ("optim.schedule", "regime", "regime.name")
 
 
+def test_an_axis_takes_no_key_along_whose_name_its_own_begins() -> None:
+    cells = [({"optim.lr": lr, "optim.lr_scaling": "fan_in"}, {}, {"optim.lr": str(lr)}) for lr in (0.1, 0.2)]
+    assert of(cells).settings == {"optim.lr_scaling": "fan_in"}
+
+
 def join(folder: Path, first: Identity, second: Identity) -> Identity:
     record = {"version": identity.VERSION, identity.IDENTITY: asdict(identity.check(folder, first, DEFAULTS))}
     files.write_json(folder / layout.STUDY, record)

@@ -78,3 +78,9 @@ def test_importances_take_a_range_that_was_widened() -> None:
         for x, y in rng.uniform(-1, 1, (10, 2))
     ]
     assert certificate.importances(wide, trials)["x"] > 0.8
+
+
+def test_steps_that_do_not_fall_are_taken_to_fall_from_the_last_one_on() -> None:
+    """One of six is better: each step is log(2) / 6, and the k-th of the next is 6 / k of that."""
+    gain = certificate.expected_gain([1, 1, 1, 1, 1, 0.5], more=3)
+    assert gain == pytest.approx(math.log(2) * (1 / 6 + 1 / 7 + 1 / 8))
