@@ -227,10 +227,16 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         ({}, ("bootstrap.level=2",), "`0 < bootstrap.level < 1` must hold, but got 2"),
         ({}, ("where='nope == 1'",), "`where` must be a condition on columns"),
         ({}, ("where='N < 0'",), "keeps none"),
+        ({}, ("isoflop=circle",), "must be one of parabola, argmin"),
         ({}, ("table=absent.csv",), "existing CSV file, but absent.csv is none"),
         ({}, ("name=mine",), "Exactly one of `name` and `table` must be given, but got both"),
         ({}, ("deltaa=1",), "did you mean `delta`?"),
         ({}, ("mask_chance=true",), "`mask_chance=true` must go with a number of classes"),
+        (
+            {},
+            ("columns.C=null", "isoflop=argmin"),
+            "`isoflop` needs N and C, but the table names no C",
+        ),
         ({}, ("predict.U=1e6",), "`predict.U` needs U, but the table names no U"),
         (
             {},

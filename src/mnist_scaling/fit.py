@@ -184,10 +184,14 @@ def _certified(arm: ArmRows) -> float | None:
 
 def _act(config: FitConfig, inputs: Sequence[str]) -> None:
     """Refuse options that need a column which the table does not name."""
-    for key in config.asked:
-        if key not in inputs:
+    defaults = FitConfig(table="any")
+    needs = {"isoflop": "NC", **{f"predict.{k}": k for k in config.asked}}
+    for key, roles in needs.items():
+        lacking = [k for k in roles if k not in inputs]
+        if lacking and (key.startswith("predict.") or getattr(config, key) != getattr(defaults, key)):
             raise InputError(
-                f"`predict.{key}` needs {key}, but the table names no {key}: give columns.{key}=…, or leave it out."
+                f"`{key}` needs {' and '.join(roles)}, but the table names no {' and no '.join(lacking)}: give "
+                f"columns.{lacking[0]}=…, or leave it out."
             )
 
 

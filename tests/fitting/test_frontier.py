@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import spatial
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
 from mnist_scaling.fitting.frontier.fronts import hull_rows, observed, pareto_rows, slope
 from mnist_scaling.fitting.frontier.isoflop import curves, interpolation_weights, isoflop
@@ -165,6 +166,13 @@ def test_edges_are_left_out_and_said():
 def test_off_centre_minima_are_marked():
     found = isoflop(isoflop_table(ADDITIVE).take(np.tile(np.arange(9) < 6, 7)))
     assert {c["quality"] for c in found.extra["curves"]} == {"off_centre"}
+
+
+def test_argmin_by_choice():
+    table = isoflop_table(ADDITIVE)
+    assert isoflop(table, "argmin").intervals["N_exponent"].value == pytest.approx(0.6 / 0.95, abs=0.02)
+    with pytest.raises(InputError, match="one of parabola, argmin"):
+        isoflop(table, "quartic")
 
 
 def test_a_scattered_table_says_why_there_are_no_curves():

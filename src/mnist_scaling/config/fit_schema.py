@@ -133,6 +133,8 @@ class FitConfig(RowsConfig):
     """One of huber, squared (least squares in logs) or absolute."""
     weights: str = "equal"
     """One of equal and inverse_variance (needs columns.se)."""
+    isoflop: str = "parabola"
+    """One of parabola, argmin: how an isoFLOP minimum is found."""
     classes: int | None = None
     """Number of classes, for the tests on chance and units and for laws that begin at chance; null for the study's own,
     which is in its study.json."""
@@ -200,6 +202,7 @@ class FitConfig(RowsConfig):
             seed=self.seed,
             classes=classes,
             mask_chance=self.mask_chance,
+            isoflop=self.isoflop,
             predict=self.asked,
         )
 

@@ -114,7 +114,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     law, line = best if joint else None, near_line(table)
     no_best = f"the rows lie too near a line ({line.words}) to show the best size at a compute" if line else ""
     surfaces = model.posterior if model and joint and not no_best else None
-    frontier = all_frontiers(table, surfaces, law, cost, draws, no_joint or why or no_best)
+    frontier = all_frontiers(table, surfaces, law, cost, draws, options.isoflop, no_joint or why or no_best)
     extra = [(part, *_fit_slice(table, part, options, few)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
     without = "Nothing is quoted" if fitted and why != SAME_LOSS else "No law is fitted"

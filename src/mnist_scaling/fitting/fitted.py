@@ -37,6 +37,7 @@ class Options:
     seed: int = 0
     classes: int | None = None
     mask_chance: bool = False
+    isoflop: str = "parabola"
     predict: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mnist_scaling.errors import one_of
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, FEWEST_POINTS, Frontier, nothing
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
@@ -161,9 +162,12 @@ OUTSIDE = 0.5
 MIDDLE = 0.25
 """A minimum closer than this share of the width to either end of a curve is off-centre."""
 
+METHODS = ("parabola", "argmin")
+"""How a minimum is found; argmin takes the best row as it is."""
 
-def minima(curve: Curve, ys: Array, counts: Array | None = None) -> dict[str, Array]:
-    """Minimum of each draw's parabola at one budget.
+
+def minima(curve: Curve, ys: Array, method: str, counts: Array | None = None) -> dict[str, Array]:
+    """Minimum of each draw's parabola at one budget, or its lowest point.
 
     Parameters
     ----------
@@ -179,24 +183,32 @@ def minima(curve: Curve, ys: Array, counts: Array | None = None) -> dict[str, Ar
     points = np.exp(ys @ curve.weights.T)
     centre = curve.log_n.mean()
     u = curve.log_n - centre
-    coefficients = _parabolas(u, points, None if counts is None else counts[:, curve.rows])
-    _, c1, c2 = coefficients.T
-    convex = c2 > 0
-    with np.errstate(all="ignore"):
-        at = np.where(convex, -c1 / (2 * c2), np.nan)
-    lowest = np.einsum("bk,bk->b", coefficients, at[:, None] ** np.arange(3))
-    convex &= lowest > 0
-    y = np.log(np.where(convex, lowest, np.nan))
+    if method == "argmin":
+        best = np.argmin(points, axis=1)
+        at = u[best]
+        y = np.log(points[np.arange(len(points)), best])
+        coefficients = np.full((len(points), 3), np.nan)
+        convex = np.ones(len(points), bool)
+    else:
+        coefficients = _parabolas(u, points, None if counts is None else counts[:, curve.rows])
+        _, c1, c2 = coefficients.T
+        convex = c2 > 0
+        with np.errstate(all="ignore"):
+            at = np.where(convex, -c1 / (2 * c2), np.nan)
+        lowest = np.einsum("bk,bk->b", coefficients, at[:, None] ** np.arange(3))
+        convex &= lowest > 0
+        y = np.log(np.where(convex, lowest, np.nan))
     span = np.ptp(u)
     place = (at - u.min()) / span
     inside = convex & np.isfinite(place) & (place > 0) & (place < 1)
     line = np.polyfit(u, curve.log_d, min(2, len(u) - 1)) if np.isfinite(curve.log_d).all() else np.array([np.nan])
+    valid = convex if method == "argmin" else inside
     return {
         "log_n": at + centre,
         "log_d": np.polyval(line, at),
         "y": y,
         "place": place,
-        "valid": inside,
+        "valid": valid,
         "coefficients": coefficients,
         "convex": convex,
     }
@@ -230,15 +242,16 @@ def masked_slopes(x: Array, y: Array, valid: np.ndarray) -> Array:
 
 
 def isoflop_draws(
-    family: list[Curve], ys: Array, counts: Array | None = None, used: np.ndarray | None = None
+    family: list[Curve], ys: Array, method: str, counts: Array | None = None, used: np.ndarray | None = None
 ) -> dict[str, Array]:
     """Exponents of every draw, shape (draws,) each; `counts` are heeded where every curve's points are rows.
 
     Budgets that are `used`, those of the table itself, count in every draw. A draw's minimum may then fall a little
     outside the sizes, because leaving such draws out would cut the interval on one side.
     """
+    one_of("isoflop", method, METHODS)
     usable = counts if counts is not None and all(len(c.rows) for c in family) else None
-    found = [minima(c, ys, usable) for c in family]
+    found = [minima(c, ys, method, usable) for c in family]
     x = np.array([c.log_c for c in family])
     valid = np.stack([m["valid"] for m in found], axis=1)
     if used is not None:
@@ -248,15 +261,15 @@ def isoflop_draws(
     return {key: masked_slopes(x, np.stack([m[k] for m in found], axis=1), valid) for key, k in names.items()}
 
 
-def isoflop(table: Table) -> Frontier:
-    """N*, D*, L* from isoFLOP curves, by the minima of parabolas."""
+def isoflop(table: Table, method: str = "parabola") -> Frontier:
+    """N*, D*, L* from isoFLOP curves, by the minima of parabolas or by the best rows."""
     family, how = curves(table)
     if not family:
         return nothing("isoflop", how)
-    exponents = {k: Interval(float(v[0])) for k, v in isoflop_draws(family, table.y[None]).items()}
+    exponents = {k: Interval(float(v[0])) for k, v in isoflop_draws(family, table.y[None], method).items()}
     records, points = [], []
     for curve in family:
-        found = minima(curve, table.y[None])
+        found = minima(curve, table.y[None], method)
         record, point = _record(curve, table, found)
         records.append(record)
         if record["quality"] in ("ok", "off_centre"):
@@ -269,7 +282,7 @@ def isoflop(table: Table) -> Frontier:
         )
     elif short:
         status = f"left out: {short} of {len(family)} budgets, without a minimum inside the sizes that were tried"
-    return Frontier("isoflop", exponents, points, status, {"curves": records, "how": how, "curve_fit": "parabola"})
+    return Frontier("isoflop", exponents, points, status, {"curves": records, "how": how, "curve_fit": method})
 
 
 def _record(curve: Curve, table: Table, found: dict[str, Array]) -> tuple[dict[str, object], dict[str, float]]:

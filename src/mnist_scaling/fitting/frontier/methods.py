@@ -36,7 +36,7 @@ NO_COST = "needs N, D and a C that grows with both"
 
 
 def all_frontiers(
-    table: Table, model: Posterior | None, law: Fitted | None, cost: Cost | None, draws: Draws, why: str
+    table: Table, model: Posterior | None, law: Fitted | None, cost: Cost | None, draws: Draws, curve: str, why: str
 ) -> dict[str, Frontier]:
     """Every method of `METHODS` on one table; without a `model` of surfaces over N and D, `why` is the reason in words.
 
@@ -53,12 +53,12 @@ def all_frontiers(
         )
         for method in ("pareto", "hull")
     }
-    found, (family, _) = isoflop(table), curves(table)
+    found, (family, _) = isoflop(table, curve), curves(table)
     used = np.array([c["minimum"] is not None for c in found.extra.get("curves", [])], bool)
     # An interpolated curve has no rows of its own to leave out.
     again = resampled if all(len(c.rows) for c in family) else redrawn
     out["isoflop"] = _with_intervals(
-        found, lambda ys, n: isoflop_draws(family, ys, n, used), again, draws.level, lacking
+        found, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level, lacking
     )
     return out | {"parametric": parametric(table, model, cost, draws.level, why)}
 

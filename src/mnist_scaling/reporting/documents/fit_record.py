@@ -140,4 +140,5 @@ def _settings(result: Result) -> dict[str, Any]:
         "bootstrap": {"draws": result.draws.number, "kind": result.draws.kind, "level": o.level, "seed": o.seed},
         "classes": o.classes,
         "mask_chance": o.mask_chance,
+        "isoflop": o.isoflop,
     }
