@@ -40,7 +40,7 @@ def test_the_published_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_students_interval_of_a_new_point_by_hand() -> None:
-    """The line 0.1 + 0.6 x has a residual variance of 0.1; at x = 4 that of a new point is 0.1 (1 + 1/4 + 2.5^2 / 5)."""
+    """The line 0.1 + 0.6 x has a residual variance of 0.1; a new point at x = 4 has 1 + 1/4 + 2.5^2 / 5 times that."""
     value, half = line_at(np.arange(4.0), np.array([0.0, 1.0, 1.0, 2.0]), np.array([4.0]), level=0.95)
     assert (value[0], half[0]) == pytest.approx((2.5, 4.302653 * 0.5), rel=1e-6)
 
