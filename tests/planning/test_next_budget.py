@@ -12,7 +12,7 @@ from mnist_scaling import plan
 from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.planning.next_budget import next_budget
+from mnist_scaling.planning.next_budget import line_at, next_budget
 from mnist_scaling.planning.studied import studied
 from tests.fitting.tables import numbers, public
 from tests.planning.conftest import QUICK
@@ -37,6 +37,12 @@ def test_the_published_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "num_layers" not in found.settings  # it moves without a trend
     plan.run(PlanConfig(table=path, columns=COLUMNS, bootstrap=QUICK, target={"flops": 1e19}))
     assert "2.743576" in capsys.readouterr().out
+
+
+def test_students_interval_of_a_new_point_by_hand() -> None:
+    """The line 0.1 + 0.6 x has a residual variance of 0.1; a new point at x = 4 has 1 + 1/4 + 2.5^2 / 5 times that."""
+    value, half = line_at(np.arange(4.0), np.array([0.0, 1.0, 1.0, 2.0]), np.array([4.0]), level=0.95)
+    assert (value[0], half[0]) == pytest.approx((2.5, 4.302653 * 0.5), rel=1e-6)
 
 
 def several(path: Path) -> Path:

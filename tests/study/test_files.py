@@ -37,6 +37,15 @@ def test_a_writer_that_is_stopped_leaves_the_old_file_alone(tmp_path: Path) -> N
     assert path.read_text() == "old"
 
 
+def test_a_reader_of_the_old_file_sees_nothing_of_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "cells.csv"
+    files.write_atomically(path, "old")
+    with path.open() as reader:
+        files.write_atomically(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path: Path) -> None:
     for name in (".result.json.0a1b2c3d", "result.json", "result.json.damaged", ".other.json.0a1b2c3d"):
         (tmp_path / name).touch()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from math import ceil
+from math import ceil, cos, pi
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -339,3 +340,16 @@ def test_a_curve_is_log_spaced_to_the_end(run: RunConfig) -> None:
 def test_cost_grows_with_what_a_regime_runs(run: RunConfig) -> None:
     costs = {name: cost.cost(under(run, name)) for name in REGIMES}
     assert costs["single_epoch"] < costs["wsd"] < costs["repeat"] < costs["early_stopping"]
+
+
+def test_a_step_has_the_rate_of_its_middle() -> None:
+    """Four steps of a cosine, whose factors at 1/8, 3/8, 5/8 and 7/8 of the run are (1 + cos(pi p)) / 2."""
+    rates: list[float] = []
+    optim = OptimConfig(schedule="cosine", warmup=0.0, batch_size=16)
+    run: Any = SimpleNamespace(
+        n_train=64, batch_size=16, device=CPU, seen=64, steps=4, order=torch.Generator, check=lambda: None,
+        step=lambda rows, rate: rates.append(rate), report_if_due=lambda *_: None,
+        add_curve_point_if_due=lambda *_: None,
+    )  # fmt: skip
+    regimes.build(RunConfig(optim=optim), 1).train(run)
+    assert rates == pytest.approx([(1 + cos(pi * p)) / 2 for p in (1 / 8, 3 / 8, 5 / 8, 7 / 8)])
