@@ -214,9 +214,9 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
         of = f"keys, such as {keys[0]}" if keys else "values of its own kind"
         return f"`{key}` must hold {of}, but got {value}: mend the value."
     if found := re.search(r"Error when parsing index: \d+, string: (.*?) out of ", text):
-        return (
-            f"An override must be written key=value in Hydra's grammar, but got `{found.group(1)}`: quote or mend it."
-        )
+        word = found.group(1)
+        fix = f"did you mean `name={word}`?" if word.isidentifier() else "quote or mend it."
+        return f"An override must be written key=value in Hydra's grammar, but got `{word}`: {fix}"
     # OmegaConf's last lines locate a node inside its own objects, which does not help a user.
     lines = [line.strip() for line in str(error).splitlines()]
     return " ".join(line for line in lines if line and not re.match(r"(full_key|object_type|reference_type):?", line))

@@ -100,6 +100,9 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
             f"`target` must give every axis of the study, but lacks {', '.join(lacking)}: add target.{lacking[0]}=…."
         )
     values = {a: target.get(a, only.get(a)) for a in axes}
+    # The program refuses such a run itself, but tables that come without runs cannot ask it.
+    if (share := values.get("data_fraction")) is not None and float(share) > 1:
+        raise InputError(f"`0 < data_fraction <= 1` must hold, but got {share}: there are no more data.")
     keys, known = _counted(of, values)
     moving = {a: v for a, v in values.items() if pd.api.types.is_numeric_dtype(cells[a]) and a not in only}
     names = {k: c for k in ("N", "D", "C") if (c := of.source.rows.names.get(k))}

@@ -180,7 +180,7 @@ def frontier_table(fits: Fits) -> TextTable:
         status = "; ".join([found.status, *map(spaced, found.flags)])
         exponents = [found.N_exponent, found.D_exponent, found.loss_exponent]
         rows.append([METHODS[name].replace(" ", NB), *exponents, status])
-    head = [Markup(f"{s} ∝ C<sup>a</sup>") for s in ("N*", "D*", "L")]
+    head = [f"exponent of {s}" for s in ("N*", "D*", "L*")]
     note, title = f"Exponents in C with {fits.level} intervals.", "Compute-efficient frontier: exponents in C"
     return TextTable(["method", *head, "status"], rows, note, title, aside=4)
 
