@@ -96,7 +96,10 @@ def test_a_setting_stays_within_its_limits_and_a_mere_range_does_not_hold_it(of:
         assert found.settings["lr"].value == expected
 
 
-def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(of: Studied) -> None:
+def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(tmp_path: Path) -> None:
+    axes = {"width": (4, 8, 16, 32), "data_fraction": (0.015625, 0.03125, 0.0625, 0.125)}
+    folder = Builder(noise=0.03, axes=axes).write(tmp_path / "multirun" / "small")
+    of = studied(FitConfig(name=str(folder), bootstrap=QUICK, laws="additive"))
     flops = 4 * float(of.costs["flops"].max())
     cell = place_of(of, {"flops": flops})
     assert cell.at["C"] == pytest.approx(flops, rel=0.02)
@@ -120,6 +123,7 @@ def test_without_a_count_of_flops_a_cell_costs_six_n_d(tmp_path: Path) -> None:
     [
         ({"width": 32, "data_fraction": 1.0}, "must be predicted before it is run, but row"),
         ({"N": 200 * 32**1.5, "D": 40_000}, "must be predicted before it is run, but row"),
+        ({"width": 64, "data_fraction": 2.0}, "0 < data_fraction <= 1` must hold, but got 2.0"),
         ({"widht": 32}, "must name axes of the study"),
         ({"width": 64}, "but lacks data_fraction: add target.data_fraction"),
         ({"flops": 1e6}, "must lie beyond the largest compute"),

@@ -127,8 +127,9 @@ def test_new_cells_of_a_study_are_new(of: Studied) -> None:
     found = new_cells(of)
     known = set(zip(of.cells["width"], of.cells["data_fraction"], strict=True))
     offered = {(cell.axes["width"], cell.axes["data_fraction"]) for cell in found}
-    assert len(offered) == len(found) == 5 * 5 - 16
+    assert len(offered) == len(found) == 5 * 4 - 16
     assert not known & offered
+    assert max(share for _, share in offered) == 1, "there are no more data"
     assert max(width for width, _ in offered) == 2 * of.cells["width"].max()
 
 
