@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from coverage_suite import BUDGETS, QUANTITIES, SETS, SLOPES, Condition, conditions, log_loss, table_of, truth_of
 
-from mnist_scaling.fitting.frontier.parametric import fit_cost
+from mnist_scaling.fitting.frontier.parametric import fit_cost, valley
 from mnist_scaling.fitting.headline import Model, losses_ahead
 from mnist_scaling.fitting.laws.base import Array, largest, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior, surface
@@ -50,7 +50,7 @@ def draws_of(found: Posterior, table: Table, condition: Condition) -> dict[str, 
     logs, truth = table.logs(("N", "D")), truth_of(condition)
     ends = (largest(logs), middle(logs))
     out = dict(zip(SLOPES, (found.slope(at, k) for at in ends for k in "ND"), strict=True))
-    front = found.frontier(truth.cost, truth.log_c)
+    front = valley(found.log_loss, found.axes, truth.cost, truth.log_c)
     return out | {"floor": found.floor(), "N*": front.exponents["N"], "L*": front.log_loss[:, BUDGETS - 1]}
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.diagnostics import Flag, cells_of, of_cells, of_laws
 from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, Options, describing, fit_part
-from mnist_scaling.fitting.frontier.fronts import Frontier
 from mnist_scaling.fitting.frontier.methods import all_frontiers
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
+from mnist_scaling.fitting.fronts import Frontier
 from mnist_scaling.fitting.headline import Model, headline, nothing_to_quote
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Law

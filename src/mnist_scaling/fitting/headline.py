@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier
-from mnist_scaling.fitting.frontier.methods import MAJORITY, budgets, median_of
-from mnist_scaling.fitting.frontier.parametric import Cost, counts
+from mnist_scaling.fitting.frontier.parametric import Cost, budgets, counts, valley
+from mnist_scaling.fitting.fronts import EXPONENTS, Frontier
 from mnist_scaling.fitting.laws.base import Array, Law, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Ladder, largest_cell, near_line
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import MAJORITY, Interval, median_of
 
 SLOPES = {"slope_N": "N", "slope_D": "D", "slope_C": "C"}
 """Keys of the local slopes at the cell of the largest compute, and their variables."""
@@ -257,7 +256,8 @@ def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]
     what the budget adds to the cell of the largest compute. So are larger budgets among those that are quoted, lest the
     loss jump between the two.
     """
-    found, at = model.posterior.frontier(cost, log_c), largest_cell(model.rows)
+    at = largest_cell(model.rows)
+    found = valley(model.posterior.log_loss, model.posterior.axes, cost, log_c)
     has = (np.isfinite(found.log_n).mean(axis=0) > MAJORITY) & (near_line(model.rows) is None)
     has[-len(REACHES) :] = np.logical_and.accumulate(has[-len(REACHES) :])
     more = (log_c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2

@@ -22,8 +22,7 @@ import numpy as np
 
 from mnist_scaling.config.plan_schema import TARGETS
 from mnist_scaling.errors import InputError, one_of, require
-from mnist_scaling.fitting.frontier.methods import budgets
-from mnist_scaling.fitting.frontier.parametric import Cost
+from mnist_scaling.fitting.frontier.parametric import Cost, budgets, valley
 from mnist_scaling.fitting.headline import Model, losses_ahead
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.slices import largest_cell
@@ -95,7 +94,8 @@ def target(model: Model, cost: Cost | None, word: str) -> Target:
     else:
         assert cost is not None
         meaning = "N_exponent = d ln N* / d ln C, over the compute of the table"
-        draws = model.posterior.frontier(cost, budgets(model.rows, cost)).exponents["N"]
+        surfaces = model.posterior
+        draws = valley(surfaces.log_loss, surfaces.axes, cost, budgets(model.rows, cost)).exponents["N"]
     known = np.isfinite(draws)
     if 2 * known.sum() <= len(known):
         raise InputError(

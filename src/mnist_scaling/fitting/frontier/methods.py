@@ -1,7 +1,8 @@
 """The frontier methods side by side, each with an interval: read off the cells, or of the model's surfaces.
 
 Pareto front, hull and isoFLOP curves are what people draw and compare with. They are read off few rows, lie on one side
-of the frontier, and are biased even without noise: no number of theirs is corrected, and none is the headline's.
+of the frontier, and are biased even without noise: no number of theirs is corrected, and none is the headline's,
+which are those of `parametric`.
 """
 
 from __future__ import annotations
@@ -9,30 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier, nothing, observed, observed_draws
+from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.frontier.isoflop import curves, isoflop, isoflop_draws
+from mnist_scaling.fitting.frontier.parametric import Cost, parametric
+from mnist_scaling.fitting.fronts import EXPONENTS, Frontier, observed, observed_draws
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
-from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import GRID_EDGE
-
-if TYPE_CHECKING:
-    from mnist_scaling.fitting.fitted import Fitted
-    from mnist_scaling.fitting.frontier.parametric import Cost, Valley
-    from mnist_scaling.fitting.misfit.posterior import Posterior
 
 FRONTIER_DRAWS = 300
 """Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""
-
-MAJORITY = 0.5
-"""Share of the surfaces that must have a quantity for it to be given."""
-
-NO_COST = "needs N, D and a C that grows with both"
 
 
 def all_frontiers(
@@ -99,41 +91,3 @@ def _with_intervals(
         why = lacking if redrawn is None else "most draws have too few points for a slope"
         status = ("" if status == "ok" else f"{status}; ") + f"without an interval: {why}"
     return replace(found, status=status, intervals=intervals, flags=(GRID_EDGE,) if edges else ())
-
-
-def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: float, why: str = "") -> Frontier:
-    """The frontier of the model's surfaces, each minimised along the budgets of the table's own cost."""
-    if cost is None or model is None:
-        return nothing("parametric", NO_COST if cost is None else why)
-    log_c = budgets(table, cost)
-    found = model.frontier(cost, log_c)
-    intervals = {k: median_of(found.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
-    share = 100 * float(np.isfinite(found.exponents["N"]).mean())
-    if not intervals["N_exponent"].known:
-        none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
-        return nothing("parametric", none)
-    status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
-    return Frontier("parametric", intervals, _points(log_c, found), status, valley=found)
-
-
-def median_of(draws: Array, level: float) -> Interval:
-    """A quantity of the model: median and quantiles of its draws; unknown where no more than `MAJORITY` have it."""
-    known = draws[np.isfinite(draws)]
-    if len(known) <= MAJORITY * len(draws):
-        return Interval()
-    return Interval(*map(float, np.quantile(known, [0.5, 0.5 - level / 2, 0.5 + level / 2])))
-
-
-def budgets(table: Table, cost: Cost) -> Array:
-    """Nine budgets in logs over the table's range of compute, shape (9,)."""
-    c = cost.of(table)
-    return np.linspace(c.min(), c.max(), 9)
-
-
-def _points(log_c: Array, found: Valley) -> list[dict[str, float]]:
-    """Medians over the surfaces at the budgets at which most of them have an optimum."""
-    inside = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
-    with np.errstate(invalid="ignore"):
-        middle = [np.nanmedian(k[:, inside], axis=0) for k in (found.log_n, found.log_d, found.log_loss)]
-    rows = np.exp([log_c[inside], *middle]).T
-    return [dict(zip(("C", "N", "D", "loss"), map(float, row), strict=True)) for row in rows]

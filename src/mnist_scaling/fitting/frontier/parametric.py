@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.methods import budgets, median_of
+from mnist_scaling.fitting.fronts import EXPONENTS, Frontier, Valley, nothing
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.misfit.posterior import Posterior
+from mnist_scaling.fitting.misfit.process import Axes
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import MAJORITY, Interval, median_of
 from mnist_scaling.fitting.uncertainty.least_squares import plane
-
-if TYPE_CHECKING:
-    from mnist_scaling.fitting.misfit.posterior import Posterior
-    from mnist_scaling.fitting.misfit.process import Axes
 
 
 @dataclass(frozen=True)
@@ -78,19 +76,6 @@ POINTS = 61
 """Sizes tried for each budget; the best is refined by a parabola."""
 
 
-@dataclass(frozen=True)
-class Valley:
-    """Where each surface is lowest at each budget."""
-
-    log_n: Array
-    log_d: Array
-    """Each of shape (surfaces, m); NaN where the lowest point is not inside of what was searched."""
-    log_loss: Array
-    """The lowest of what was searched, of the same shape: at an end of it, too."""
-    exponents: Mapping[str, Array]
-    """Of "N", "D" and "loss" in C: lines through a surface's minima, shape (surfaces,); NaN where half have none."""
-
-
 def valley(log_loss: Callable[[Mapping[str, Array]], Array], axes: Axes, cost: Cost, log_c: Array) -> Valley:
     """The minima of surfaces over these axes at budgets, shape (m,).
 
@@ -141,6 +126,39 @@ def lines(x: Array, y: Array) -> Array:
         dx = np.where(known, x - np.where(known, x, 0.0).sum(axis=1, keepdims=True) / number[:, None], 0.0)
         square = np.where(2 * number > max(len(x), 2), (dx**2).sum(axis=1), np.nan)
         return np.asarray((dx * np.where(known, y, 0.0)).sum(axis=1) / square)
+
+
+NO_COST = "needs N, D and a C that grows with both"
+
+
+def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: float, why: str = "") -> Frontier:
+    """The frontier of the model's surfaces, each minimised along the budgets of the table's own cost."""
+    if cost is None or model is None:
+        return nothing("parametric", NO_COST if cost is None else why)
+    log_c = budgets(table, cost)
+    found = valley(model.log_loss, model.axes, cost, log_c)
+    intervals = {k: median_of(found.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
+    share = 100 * float(np.isfinite(found.exponents["N"]).mean())
+    if not intervals["N_exponent"].known:
+        none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
+        return nothing("parametric", none)
+    status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
+    return Frontier("parametric", intervals, _points(log_c, found), status, valley=found)
+
+
+def budgets(table: Table, cost: Cost) -> Array:
+    """Nine budgets in logs over the table's range of compute, shape (9,)."""
+    c = cost.of(table)
+    return np.linspace(c.min(), c.max(), 9)
+
+
+def _points(log_c: Array, found: Valley) -> list[dict[str, float]]:
+    """Medians over the surfaces at the budgets at which most of them have an optimum."""
+    inside = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
+    with np.errstate(invalid="ignore"):
+        middle = [np.nanmedian(k[:, inside], axis=0) for k in (found.log_n, found.log_d, found.log_loss)]
+    rows = np.exp([log_c[inside], *middle]).T
+    return [dict(zip(("C", "N", "D", "loss"), map(float, row), strict=True)) for row in rows]
 
 
 PER_EXAMPLE = "FLOPs per example"

@@ -19,7 +19,6 @@ from scipy.optimize import brentq
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit, fit_law
-from mnist_scaling.fitting.frontier.parametric import Cost, Valley, valley
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, Law
 from mnist_scaling.fitting.misfit.linearised import LinearisedLaw, Part, points_of
@@ -81,10 +80,6 @@ class Posterior:
         It holds the noise of the cell's repeats, and what its tuning and its draw of the data leave to luck.
         """
         return np.concatenate([np.sqrt(p.scatter) for p in self.parts])
-
-    def frontier(self, cost: Cost, log_c: Array) -> Valley:
-        """The compute-efficient frontier of every draw at these budgets, shape (m,)."""
-        return valley(self.log_loss, self.axes, cost, log_c)
 
 
 def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[str | Law] | None = None) -> Posterior:

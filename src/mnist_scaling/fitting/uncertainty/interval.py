@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+MAJORITY = 0.5
+"""Share of the surfaces that must have a quantity for it to be given."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,11 @@ class Interval:
     def record(self) -> dict[str, float]:
         """As fits.json has it."""
         return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def median_of(draws: NDArray[np.float64], level: float) -> Interval:
+    """A quantity of the model: median and quantiles of its draws; unknown where no more than `MAJORITY` have it."""
+    known = draws[np.isfinite(draws)]
+    if len(known) <= MAJORITY * len(draws):
+        return Interval()
+    return Interval(*map(float, np.quantile(known, [0.5, 0.5 - level / 2, 0.5 + level / 2])))

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, Quoted
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
