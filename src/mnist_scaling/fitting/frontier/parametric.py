@@ -4,11 +4,12 @@ Hoffmann et al. 2022, approach 3, without assuming C = 6 N D: convolutions and s
 What N is, is a choice, too: `counts` reads the same surfaces on other axes.
 """
 
+# ruff: noqa: N815 (the names are those of the file)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.misfit.process import Axes
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty.interval import MAJORITY, Interval, median_of
+from mnist_scaling.fitting.uncertainty.interval import MAJORITY, OMITTED, UNKNOWN, Interval, median_of
 from mnist_scaling.fitting.uncertainty.least_squares import plane
 
 
@@ -170,15 +171,28 @@ ALIKE = 0.02
 """Difference of h' from 1 up to which a count gives the same exponents as N, and is left out."""
 
 
+@dataclass(frozen=True)
+class CountedSize:
+    """N, or the size of the same models counted otherwise, with the numbers of the headline in it."""
+
+    count: str
+    grows: float
+    """The largest over the smallest."""
+    N_exponent: Interval = UNKNOWN
+    slope_N: Interval = UNKNOWN
+    middle_slope_N: Interval = UNKNOWN
+    why: str = field(default="", metadata=OMITTED, kw_only=True)
+
+
 def counts(
     rows: Table,
     model: Posterior,
-    at: Mapping[str, Mapping[str, float]],
+    at: Sequence[Mapping[str, float]],
     found: Valley | None,
     cost: Cost | None,
     level: float,
-) -> list[dict[str, Any]]:
-    """One record for N and one for each other count of sizes: how far it grows, N*'s exponent and slopes.
+) -> list[CountedSize]:
+    """N and each other count of sizes: how far it grows, N*'s exponent and slopes.
 
     Published exponents moved from 0.84 to 0.71 with one layer's FLOPs, and N*(C) reads 0.37, 0.54 or 0.70 by which
     parameters are counted. What moves an exponent by more than its interval belongs beside it. With sizes counted as M,
@@ -189,8 +203,8 @@ def counts(
     another axis. h is a parabola through the rows. Where M is no function of N, as where depth and width both vary, the
     surfaces over N say nothing of M.
 
-    Empty where no count differs from N. Surfaces are over N, or over N and D; slopes are those `at` points by their
-    logs, `found` are the minima at `budgets`.
+    Empty where no count differs from N. Surfaces are over N, or over N and D; slopes are those `at` the largest
+    cell and the middle by their logs, `found` are the minima at `budgets`.
     """
     logs, others = np.log(rows.inputs["N"]), dict(rows.conventions.get("N", {}))
     if rows.has(("C", "D")):
@@ -201,16 +215,15 @@ def counts(
         steep = h.deriv()(np.array([logs.min(), logs.max()]))
         if name != "N" and np.abs(steep - 1).max() <= ALIKE:
             continue
-        record: dict[str, Any] = {"count": name, "grows": float(values.max() / values.min())}
+        grows = float(values.max() / values.min())
         scatter = float(np.sqrt(np.mean((h(logs) - np.log(values)) ** 2)))
         if steep.min() <= 0 or scatter > FUNCTION:
-            unknown = {key: Interval().record() for key in ("N_exponent", *at)}
             why = "no function of N in these rows, as where depth and width both vary: fit it as columns.N"
-            out.append(record | unknown | {"why": why})
+            out.append(CountedSize(name, grows, why=why))
             continue
-        exponent = Interval()
+        exponent = UNKNOWN
         if found is not None and cost is not None:
             exponent = median_of(lines(budgets(rows, cost), h(found.log_n)), level)
-        slopes = {k: median_of(model.slope(p, "N") / float(h.deriv()(p["N"])), level) for k, p in at.items()}
-        out.append(record | {k: v.record() for k, v in {"N_exponent": exponent, **slopes}.items()})
+        slopes = [median_of(model.slope(p, "N") / float(h.deriv()(p["N"])), level) for p in at]
+        out.append(CountedSize(name, grows, exponent, *slopes))
     return out if len(out) > 1 else []
