@@ -1,8 +1,7 @@
-"""The frontier methods side by side, each with an interval: read off the cells, or of the model's surfaces.
+"""The frontier methods that are read off the cells, side by side, each with an interval.
 
 Pareto front, hull and isoFLOP curves are what people draw and compare with. They are read off few rows, lie on one side
-of the frontier, and are biased even without noise: no number of theirs is corrected, and none is the headline's,
-which are those of `parametric`.
+of the frontier, and are biased even without noise: no number of theirs is corrected, and none is the headline's.
 """
 
 from __future__ import annotations
@@ -15,10 +14,8 @@ import numpy as np
 
 from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.frontier.isoflop import curves, isoflop, isoflop_draws
-from mnist_scaling.fitting.frontier.parametric import Cost, parametric
 from mnist_scaling.fitting.fronts import EXPONENTS, Frontier, observed, observed_draws
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
 from mnist_scaling.study.flags import GRID_EDGE
@@ -27,10 +24,8 @@ FRONTIER_DRAWS = 300
 """Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""
 
 
-def all_frontiers(
-    table: Table, model: Posterior | None, law: Fitted | None, cost: Cost | None, draws: Draws, curve: str, why: str
-) -> dict[str, Frontier]:
-    """Every method of `METHODS` on one table; without a `model` of surfaces over N and D, `why` is the reason in words.
+def read_off(table: Table, law: Fitted | None, draws: Draws, curve: str) -> dict[str, Frontier]:
+    """Pareto front, hull and isoFLOP curves of one table.
 
     Short tables' noise is redrawn about the joint `law`; long tables' rows are resampled.
     """
@@ -45,14 +40,14 @@ def all_frontiers(
         )
         for method in ("pareto", "hull")
     }
-    found, (family, _) = isoflop(table, curve), curves(table)
-    used = np.array([c["minimum"] is not None for c in found.extra.get("curves", [])], bool)
+    formed, (family, _) = isoflop(table, curve), curves(table)
+    used = np.array([c["minimum"] is not None for c in formed.extra.get("curves", [])], bool)
     # An interpolated curve has no rows of its own to leave out.
     again = resampled if all(len(c.rows) for c in family) else redrawn
     out["isoflop"] = _with_intervals(
-        found, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level, lacking
+        formed, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level, lacking
     )
-    return out | {"parametric": parametric(table, model, cost, draws.level, why)}
+    return out
 
 
 Redrawn = tuple[Array, Array | None]
