@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from coverage_suite import BUDGETS, QUANTITIES, SETS, SLOPES, Condition, conditions, log_loss, table_of, truth_of
 
-from mnist_scaling.fitting.frontier.parametric import fit_cost
-from mnist_scaling.fitting.headline import Model, losses_ahead
+from mnist_scaling.fitting.ahead import losses_ahead
+from mnist_scaling.fitting.frontier.parametric import fit_cost, valley
 from mnist_scaling.fitting.laws.base import Array, largest, middle
-from mnist_scaling.fitting.misfit.posterior import Posterior, surface
+from mnist_scaling.fitting.misfit.posterior import Model, Posterior, surface
 from mnist_scaling.fitting.rows import Table
 
 DRAWS = 400
@@ -50,20 +50,20 @@ def draws_of(found: Posterior, table: Table, condition: Condition) -> dict[str, 
     logs, truth = table.logs(("N", "D")), truth_of(condition)
     ends = (largest(logs), middle(logs))
     out = dict(zip(SLOPES, (found.slope(at, k) for at in ends for k in "ND"), strict=True))
-    front = found.frontier(truth.cost, truth.log_c)
+    front = valley(found.log_loss, found.axes, truth.cost, truth.log_c)
     return out | {"floor": found.floor(), "N*": front.exponents["N"], "L*": front.log_loss[:, BUDGETS - 1]}
 
 
 def losses_of(found: Posterior, table: Table, condition: Condition) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Intervals of the losses beyond the table as the headline quotes them, and the truths where they are its own."""
     truth, intervals, truths, least = truth_of(condition), {}, {}, np.inf
-    for one in losses_ahead(Model(found, table, 0.0, LEVEL[1] - LEVEL[0]), fit_cost(table)):
-        key = f"loss x {one['reach']:g}"
+    for one in losses_ahead(Model(found, table, 0.0, LEVEL[1] - LEVEL[0]), fit_cost(table))[0]:
+        key = f"loss x {one.reach:g}"
         true = truth.values[key]
-        if not one["optimal"]:
-            true = float(log_loss(condition.truth, {k: np.log([one[k]]) for k in "ND"})[0])
+        if not one.optimal:
+            true = float(log_loss(condition.truth, {k: np.log([getattr(one, k)]) for k in "ND"})[0])
         least = truths[key] = min(least, true)
-        intervals[key] = np.log([one["low"], one["high"]]).tolist()
+        intervals[key] = np.log([one.low, one.high]).tolist()
     return intervals, truths
 
 

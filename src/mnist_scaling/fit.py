@@ -133,7 +133,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     _act(config, [*table.inputs])
     result = analyse(table, config.options(source.classes))
     found = fit_record(result)
-    off = result.headline["asked"].get("why", "")
+    off = result.headline.asked.why
     if config.asked and result.model is not None and result.model.ray is not None and off:
         raise InputError(f"`predict` must be on the line of the rows. {off}")
     if config.asked and source.study is None and not result.predictions:
@@ -142,7 +142,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
             f"{' and '.join(f'predict.{k}=…' for k in table.inputs if k not in config.asked) or 'other laws'}."
         )
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
-    short = short_of_data(source, arm, result.headline["loss"])
+    short = short_of_data(source, arm, result.headline.loss)
     notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note, short) if note]
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag

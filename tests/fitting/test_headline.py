@@ -11,15 +11,10 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
 from mnist_scaling.fitting.frontier.parametric import PER_EXAMPLE
 from mnist_scaling.fitting.slices import ray_of
-from mnist_scaling.fitting.uncertainty.interval import Interval
 
 from .tables import ADDITIVE, grid
 
 QUICK = Options(draws=200)
-
-
-def quoted(headline, key):
-    return Interval.of(headline[key])
 
 
 @pytest.fixture(scope="module")
@@ -32,44 +27,44 @@ def normal():
 
 def test_slopes_are_those_of_the_truth_at_the_cell_of_the_largest_compute(normal):
     n, d = (float(normal.table.inputs[k].max()) for k in "ND")
-    assert normal.headline["at"] == pytest.approx({"N": n, "D": d, "C": float(normal.table.inputs["C"].max())})
+    assert normal.headline.at == pytest.approx({"N": n, "D": d, "C": float(normal.table.inputs["C"].max())})
     model, data = ADDITIVE["A"] * n ** -ADDITIVE["alpha"], ADDITIVE["B"] * d ** -ADDITIVE["beta"]
     loss = ADDITIVE["E"] + model + data
-    assert quoted(normal.headline, "slope_N").holds(ADDITIVE["alpha"] * model / loss)
-    assert quoted(normal.headline, "slope_D").holds(ADDITIVE["beta"] * data / loss)
-    assert quoted(normal.headline, "N_exponent").bounded
+    assert normal.headline.slope_N.holds(ADDITIVE["alpha"] * model / loss)
+    assert normal.headline.slope_D.holds(ADDITIVE["beta"] * data / loss)
+    assert normal.headline.N_exponent.bounded
 
 
 def test_sizes_counted_otherwise_have_exponents_of_their_own(normal):
-    found = {one["count"]: one for one in normal.headline["counts"]}
+    found = {one.count: one for one in normal.headline.counts}
     assert set(found) == {"N", "square", "mixed", PER_EXAMPLE}  # a multiple of N changes nothing
     own, square = found["N"], found["square"]
     for key in ("N_exponent", "slope_N", "middle_slope_N"):
-        assert quoted(own, key).value == pytest.approx(normal.headline[key]["value"])
+        assert getattr(own, key).value == pytest.approx(getattr(normal.headline, key).value)
     for end in ("value", "low", "high"):
-        assert square["N_exponent"][end] == pytest.approx(2 * own["N_exponent"][end])
-        assert square["slope_N"][end] == pytest.approx(own["slope_N"][end] / 2)
+        assert getattr(square.N_exponent, end) == pytest.approx(2 * getattr(own.N_exponent, end))
+        assert getattr(square.slope_N, end) == pytest.approx(getattr(own.slope_N, end) / 2)
     # All compute is FLOPs per example times examples.
-    total = found[PER_EXAMPLE]["N_exponent"]["value"] + normal.headline["D_exponent"]["value"]
+    total = found[PER_EXAMPLE].N_exponent.value + normal.headline.D_exponent.value
     assert total == pytest.approx(1, abs=0.02)
-    assert not quoted(found["mixed"], "slope_N").known
-    assert "no function of N" in found["mixed"]["why"]
+    assert not found["mixed"].slope_N.known
+    assert "no function of N" in found["mixed"].why
 
 
 def test_predicted_losses_widen_with_the_distance(normal):
-    found = normal.headline["loss"]
-    assert [one["reach"] for one in found] == [2, 4, 8, 30]
-    assert found[0]["C"] == pytest.approx(2 * normal.table.inputs["C"].max())
-    widths = [np.log(one["high"] / one["low"]) for one in found]
+    found = normal.headline.loss
+    assert [one.reach for one in found] == [2, 4, 8, 30]
+    assert pytest.approx(2 * normal.table.inputs["C"].max()) == found[0].C
+    widths = [np.log(one.high / one.low) for one in found]
     assert widths == sorted(widths)
     for end in ("value", "low", "high"):
-        ahead = [one[end] for one in found]
+        ahead = [getattr(one, end) for one in found]
         assert ahead == sorted(ahead, reverse=True)
     # Each surface is at its own best size, so that it is no higher than at the size that is best for most.
     one, model = found[0], normal.model
-    assert one["optimal"]
-    assert one["value"] <= model.loss(N=np.log(one["N"]), D=np.log(one["D"])).value
-    asked = quoted(normal.headline, "asked")
+    assert one.optimal
+    assert one.value <= model.loss(N=np.log(one.N), D=np.log(one.D)).value
+    asked = normal.headline.asked
     assert asked.value == pytest.approx(float(get_law("additive").predict(ADDITIVE, N=2e4, D=1e5)), rel=0.1)
     assert asked.low < asked.value < asked.high
 
@@ -79,21 +74,21 @@ def test_predicted_losses_never_rise_with_compute():
     rng = np.random.default_rng(3)
     table = grid(noise=0.05)
     table = replace(table, loss=table.loss * np.exp(0.2 * rng.standard_normal(len(table))))
-    found = analyse(table, QUICK).headline["loss"]
+    found = analyse(table, QUICK).headline.loss
     for end in ("value", "low", "high"):
-        ahead = [one[end] for one in found]
+        ahead = [getattr(one, end) for one in found]
         assert ahead == sorted(ahead, reverse=True)
 
 
 def test_a_law_that_holds_is_settled(normal):
-    assert normal.headline["settled"]
+    assert normal.headline.settled
     assert normal.model.misfit.high < 0.02
     assert normal.selected in ("additive", "coupled")
 
 
 def test_losses_that_are_a_laws_to_rounding_are_no_misfit():
     found = analyse(grid("multiplicative", {"A": 40.0, "alpha": 0.2, "beta": 0.4}), QUICK)
-    assert found.headline["settled"]
+    assert found.headline.settled
     assert "misfit" not in {f.code for f in found.flags}
 
 
@@ -103,7 +98,7 @@ def test_of_scattered_rows_the_slope_is_at_a_row():
     loss = get_law("additive").predict(ADDITIVE, N=n, D=d) * np.exp(0.02 * rng.standard_normal(30))
     result = analyse(make_table(loss, {"N": n, "D": d, "C": 6 * n * d}), QUICK)
     row = int(np.argmax(n * d))
-    assert (result.headline["at"]["N"], result.headline["at"]["D"]) == pytest.approx((n[row], d[row]))
+    assert (result.headline.at["N"], result.headline.at["D"]) == pytest.approx((n[row], d[row]))
     assert n[row] < n.max() or d[row] < d.max()
 
 
@@ -120,23 +115,23 @@ def ladder(batch=0.0, rows=10, noise=0.01):
 def test_along_a_ladder_one_exponent_is_quoted_and_none_by_itself(batch):
     table = ladder(batch)
     result = analyse(table, replace(QUICK, predict={"N": 2e7, "D": 4e8}))
-    ray = result.headline["ray"]
-    assert ray["line"].startswith("D = 2")
-    assert Interval.of(ray["N"]).holds(0.25)
-    assert Interval.of(ray["C"]).holds(0.125)
+    ray = result.headline.ray
+    assert ray.line.startswith("D = 2")
+    assert ray.N.holds(0.25)
+    assert ray.C.holds(0.125)
     for key in ("slope_N", "slope_D", "N_exponent", "D_exponent", "loss_exponent"):
-        assert result.headline[key]["value"] is None
-        assert "quote `ray`" in result.headline[key]["why"]
+        assert not getattr(result.headline, key).known
+        assert "quote `ray`" in getattr(result.headline, key).why
     assert all("move together" in why for law, _, why in result.refused.values() if len(law.inputs) > 1)
-    assert quoted(result.headline, "asked").holds(2 * 2e7**-0.25)
-    assert [one["reach"] for one in result.headline["loss"]] == [2, 4, 8, 30]
+    assert result.headline.asked.holds(2 * 2e7**-0.25)
+    assert [one.reach for one in result.headline.loss] == [2, 4, 8, 30]
     assert "collinear" in {f.code for f in result.flags}
 
 
 def test_a_loss_off_the_ladder_is_refused():
-    found = analyse(ladder(), replace(QUICK, predict={"N": 2e7, "D": 2e8})).headline["asked"]
-    assert found["value"] is None
-    assert found["why"] == "The rows are all near D = 20 N, and say nothing of a loss off that line."
+    found = analyse(ladder(), replace(QUICK, predict={"N": 2e7, "D": 2e8})).headline.asked
+    assert not found.known
+    assert found.why == "The rows are all near D = 20 N, and say nothing of a loss off that line."
 
 
 def test_ratios_that_differ_are_no_ladder():
@@ -167,16 +162,16 @@ def near_ladder(jitter, seed=3):
 def test_rows_near_a_line_have_slopes_but_no_best_size():
     """The interval of N*'s exponent missed the truth in 3 of 13 such tables."""
     found = analyse(near_ladder(0.1), QUICK)
-    assert "ray" not in found.headline
-    n, d = (found.headline["at"][k] for k in "ND")
+    assert found.headline.ray is None
+    n, d = (found.headline.at[k] for k in "ND")
     loss = 1 + 80 * n**-0.4 + 60 * d**-0.3
-    assert quoted(found.headline, "slope_N").holds(0.4 * 80 * n**-0.4 / loss)
-    assert quoted(found.headline, "slope_D").holds(0.3 * 60 * d**-0.3 / loss)
+    assert found.headline.slope_N.holds(0.4 * 80 * n**-0.4 / loss)
+    assert found.headline.slope_D.holds(0.3 * 60 * d**-0.3 / loss)
     for key in ("N_exponent", "D_exponent", "loss_exponent"):
-        assert found.headline[key]["value"] is None
-        assert found.headline[key]["why"].startswith("The rows lie too near a line (D = ")
-    assert not any(one["optimal"] for one in found.headline["loss"])
-    assert quoted(analyse(near_ladder(1.0), QUICK).headline, "N_exponent").holds(0.3 / 0.7)
+        assert not getattr(found.headline, key).known
+        assert getattr(found.headline, key).why.startswith("The rows lie too near a line (D = ")
+    assert not any(one.optimal for one in found.headline.loss)
+    assert analyse(near_ladder(1.0), QUICK).headline.N_exponent.holds(0.3 / 0.7)
 
 
 @pytest.mark.parametrize("narrow", ["N", "D"])
@@ -191,8 +186,8 @@ def test_a_grid_that_is_narrow_in_one_direction_is_no_ladder(narrow):
 def test_structure_in_the_residuals_is_a_misfit():
     """As in NIST's Bennett5; a table that obeys its law is seldom taken for one."""
     found = analyse(bent(0), QUICK)
-    assert not found.headline["settled"]
-    assert quoted(found.headline, "misfit").low > 0.01
+    assert not found.headline.settled
+    assert found.headline.misfit.low > 0.01
     assert "misfit" in {f.code for f in found.flags}
     x = np.geomspace(1e3, 1e7, 40)
     for seed in range(4):
@@ -207,23 +202,21 @@ def test_five_sizes_are_quoted_with_the_floor_in_doubt():
     table = make_table(truth * np.exp(0.001 * np.array([1, -1, 0.5, 1, -1])), {"N": n})
     found = analyse(table, replace(QUICK, predict={"N": 4e10})).headline
     slope = 0.34 * 410 * n[-1] ** -0.34 / truth[-1]
-    assert quoted(found, "slope_N").holds(slope)
-    assert quoted(found, "asked").holds(1.69 + 410 * 4e10**-0.34)
+    assert found.slope_N.holds(slope)
+    assert found.asked.holds(1.69 + 410 * 4e10**-0.34)
 
 
 def test_nothing_to_fit_has_its_reason():
     table = grid()
     same = analyse(replace(table, loss=np.full(len(table), 2.0)), QUICK)
-    assert same.headline["slope_N"]["why"] == (
-        "No law is fitted: every loss is the same, so no law has anything to fit."
-    )
+    assert same.headline.slope_N.why == "No law is fitted: every loss is the same, so no law has anything to fit."
     none = analyse(table, Options(laws=(), draws=50))
-    assert none.headline["slope_N"]["why"] == "No law is fitted: no law was asked for."
+    assert none.headline.slope_N.why == "No law is fitted: no law was asked for."
 
 
 def test_laws_that_are_named_are_the_base():
     found = analyse(grid(noise=0.02), Options(laws=("additive",), draws=50))
-    assert found.headline["laws"] == ["additive"]
+    assert found.headline.laws == ["additive"]
     assert found.selected == "additive"
 
 
@@ -235,7 +228,7 @@ def test_a_broken_row_is_left_out_and_said():
     (note,) = found.notes
     assert note.startswith(f"1 of {len(table)} rows lie far off their neighbours")
     assert "row 11" in note
-    assert found.headline["noise"] < 0.02
+    assert found.headline.noise < 0.02
 
 
 def test_what_the_model_does_not_hold_is_said():
@@ -246,18 +239,18 @@ def test_what_the_model_does_not_hold_is_said():
     assert "the model of the headline is of N and D: U is not in it" in analyse(repeated, QUICK).notes
     alone = analyse(repeated, replace(QUICK, laws=("repeated",)))
     assert alone.fitted
-    assert alone.headline["slope_N"]["why"].startswith("Nothing is quoted: the model is of N and D, and repeated is of")
+    assert alone.headline.slope_N.why.startswith("Nothing is quoted: the model is of N and D, and repeated is of")
 
 
 def test_what_is_not_given_has_its_reason():
     n = np.geomspace(1e3, 1e7, 12)
     loss = (0.3 + 3 * n**-0.2) * np.exp(0.003 * np.random.default_rng(0).standard_normal(12))
     sizes = analyse(make_table(loss, {"N": n}), replace(QUICK, predict={"D": 1e5})).headline
-    assert sizes["loss"] == []
-    assert sizes["no_loss"].startswith("Losses are predicted by compute")
-    assert sizes["asked"]["why"] == "The model is of N: give predict.N=…, too."
+    assert not sizes.loss
+    assert sizes.no_loss.startswith("Losses are predicted by compute")
+    assert sizes.asked.why == "The model is of N: give predict.N=…, too."
     compute = analyse(make_table(loss, {"C": n**2}), QUICK)
-    assert compute.headline["no_loss"] == ""
+    assert compute.headline.no_loss == ""
     assert compute.why == "no joint law was asked for"
     assert compute.frontier["pareto"].status.endswith("there is no joint law to redraw about")
     without = analyse(make_table(loss, {"C": n**2}), Options(draws=0)).frontier["pareto"]
@@ -267,7 +260,7 @@ def test_what_is_not_given_has_its_reason():
 def test_compute_that_is_assumed_is_said():
     table = ladder()
     alone = replace(table, inputs={k: table.inputs[k] for k in "ND"})
-    assert analyse(alone, QUICK).headline["ray"]["line"] == "D = 20 N (with C = 6 N D assumed)"
+    assert analyse(alone, QUICK).headline.ray.line == "D = 20 N (with C = 6 N D assumed)"
 
 
 @pytest.mark.parametrize("cells", [2, 3, 4])
@@ -283,5 +276,5 @@ def test_the_fewest_cells(cells):
     assert bool(found.fitted) == (cells == 4)
     assert "too_few_cells" in {f.code for f in found.flags}
     if cells == 4:
-        assert quoted(found.headline, "slope_N").holds(0.2)
-        assert quoted(found.headline, "slope_D").holds(0.1)
+        assert found.headline.slope_N.holds(0.2)
+        assert found.headline.slope_D.holds(0.1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_scaling.fitting.frontier.parametric import fit_cost
+from mnist_scaling.fitting.frontier.parametric import fit_cost, valley
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Array, largest, local_slope
 from mnist_scaling.fitting.misfit.posterior import Posterior, posterior_draws, surface
@@ -45,7 +45,8 @@ def test_a_law_that_is_true_is_found_with_hardly_a_misfit() -> None:
     assert low < ADDITIVE["E"] < high
     cost = fit_cost(table)
     assert cost is not None
-    front = found.frontier(cost, np.linspace(*np.quantile(cost.of(table), [0.5, 1.0]), 5))
+    log_c = np.linspace(*np.quantile(cost.of(table), [0.5, 1.0]), 5)
+    front = valley(found.log_loss, found.axes, cost, log_c)
     true = additive_optimum(ADDITIVE, cost.kappa_n, cost.kappa_d)[1]
     assert np.median(front.exponents["N"]) == pytest.approx(true, abs=0.05)
     assert np.isfinite(front.log_n).mean() > 0.9

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.ahead import losses_ahead
 from mnist_scaling.fitting.frontier.parametric import fit_cost
-from mnist_scaling.fitting.headline import Model, losses_ahead
-from mnist_scaling.fitting.misfit.posterior import surface
+from mnist_scaling.fitting.misfit.posterior import Model, surface
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import largest_cell
 from mnist_scaling.planning.next_runs import TAIL, target
@@ -38,9 +38,9 @@ def test_slopes_are_those_of_the_headline(model: Model, word: str, variable: str
 def test_a_loss_is_meant_ahead_at_four_times_the_compute(model: Model) -> None:
     cost = fit_cost(model.rows)
     found = target(model, cost, "loss")
-    (ahead,) = (place for place in losses_ahead(model, cost) if place["reach"] == 4)
-    assert np.exp(np.median(found.draws)) == pytest.approx(ahead["value"], rel=0.01)
-    assert f"N = {ahead['N']:.3g}, D = {ahead['D']:.3g}" in found.meaning
+    (ahead,) = (one for one in losses_ahead(model, cost)[0] if one.reach == 4)
+    assert np.exp(np.median(found.draws)) == pytest.approx(ahead.value, rel=0.01)
+    assert f"N = {ahead.N:.3g}, D = {ahead.D:.3g}" in found.meaning
     with pytest.raises(InputError, match="needs a compute at which it is meant.* choose target=alpha or target=beta"):
         target(model, None, "loss")
 

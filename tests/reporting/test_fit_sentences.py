@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, LossRecord, Quoted
+from mnist_scaling.fitting.ahead import LossAhead
+from mnist_scaling.fitting.headline import Headline
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.fits_json import Fits, LawRecord
 from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote, sizes_ahead
 from mnist_scaling.reporting.words.fit_tables import quoted_table
 
 
 def fits(rmse: float = 0.01, **headline: Any) -> Fits:
     """Kaplan's law is the nearest, and the model is of `coupled`."""
-    quoted = {"misfit": Quoted(0.001, 0.0005, 0.002), "noise": 0.01, "laws": ("coupled",), "settled": True} | headline
+    quoted = {"misfit": Interval(0.001, 0.0005, 0.002), "noise": 0.01, "laws": ("coupled",), "settled": True} | headline
     laws = {"kaplan": LawRecord("…", inputs=("N", "D"), rmse_log=rmse)}
-    return Fits(laws=laws, selected="kaplan", headline=HeadlineRecord(**quoted))
+    return Fits(laws=laws, selected="kaplan", headline=Headline(**quoted))
 
 
 def said(found: Fits) -> str:
@@ -38,15 +41,15 @@ def test_a_law_through_the_losses_is_held_against_no_noise() -> None:
 
 
 def test_slopes_alone_are_at_a_cell() -> None:
-    found = plain(quote(fits(slope_N=Quoted(0.2, 0.1, 0.3), floor=Quoted(0.5, 0.4, 0.6))))
+    found = plain(quote(fits(slope_N=Interval(0.2, 0.1, 0.3), floor=Interval(0.5, 0.4, 0.6))))
     assert found.endswith(
         ": −∂ ln L/∂ ln N 0.200 [0.100, 0.300] at the cell of the largest compute; floor E 0.500 [0.400, 0.600]."
     )
 
 
 def test_what_has_compute_alone_has_no_best_size() -> None:
-    loss = [LossRecord(2.0, 1e18, value=0.5, low=0.4, high=0.6)]
-    found = replace(fits(slope_C=Quoted(0.2, 0.1, 0.3), loss=loss), settings={"bootstrap": {"level": 0.95}})
+    loss = [LossAhead(2.0, 1e18, value=0.5, low=0.4, high=0.6)]
+    found = replace(fits(slope_C=Interval(0.2, 0.1, 0.3), loss=loss), settings={"bootstrap": {"level": 0.95}})
     assert ahead(found).startswith("Predicted loss, by multiple of the largest compute: 2 times: 0.5")
     names = [str(row[0]) for row in quoted_table(found).rows]
     assert names == ["−d ln L/d ln C", "misfit of ln L", "loss at 2 times the largest compute"]

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+from mnist_scaling.fitting.ahead import LossAhead
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import figures
-from mnist_scaling.reporting.documents.fits_json import LossRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import SettingsRecord
 from mnist_scaling.reporting.figures.best_settings import settings_curves
@@ -60,7 +60,7 @@ def test_the_map_has_every_cell_its_holes_and_the_law_between_them(study: Study)
 
 
 def test_the_forecast_holds_what_was_registered_and_what_came(study: Study, tmp_path: Path) -> None:
-    head = replace(study.fits.headline, loss=[LossRecord(2.0, 1e10, value=0.02, low=0.01, high=0.03)])
+    head = replace(study.fits.headline, loss=[LossAhead(2.0, 1e10, value=0.02, low=0.01, high=0.03)])
     told = replace(study, fits=replace(study.fits, headline=head))
     data = forecast(told)
     assert isinstance(data, Forecast)

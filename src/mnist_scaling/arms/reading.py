@@ -14,6 +14,7 @@ import pandas as pd
 
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError, nearest
+from mnist_scaling.fitting.ahead import LossAhead
 from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.read import read_columns
@@ -130,7 +131,7 @@ def _other_counts(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(n_params_without_output=frame["n_params"] - frame["n_params_output"])
 
 
-def short_of_data(source: Source, arm: ArmRows, losses: Sequence[Mapping[str, Any]]) -> str:
+def short_of_data(source: Source, arm: ArmRows, losses: Sequence[LossAhead]) -> str:
     """That some of the losses predicted ahead take more examples than the study's data set has; empty where none does.
 
     A data set holds its training examples times the most passes that a cell of the study makes over its own.
@@ -139,13 +140,13 @@ def short_of_data(source: Source, arm: ArmRows, losses: Sequence[Mapping[str, An
     if len(held) != 1 or None in held or source.rows.names.get("D") != "n_seen" or "epochs" not in arm.frame:
         return ""
     examples, passes = held.pop(), float(arm.frame["epochs"].max())
-    short = [loss for loss in losses if loss.get("D", 0.0) > 1.05 * examples * passes]
+    short = [loss for loss in losses if (loss.D or 0.0) > 1.05 * examples * passes]
     if not short:
         return ""
     first, has = short[0], f"{examples:,} examples" + (f" in {passes:g} passes" if passes > 1 else "")
     return (
-        f"From {first['reach']:g} times the largest compute on, losses ahead take more data than there is "
-        f"({float(format(first['D'], '.2g')):,.0f} of {has}): they are those of more data of its kind."
+        f"From {first.reach:g} times the largest compute on, losses ahead take more data than there is "
+        f"({float(format(first.D, '.2g')):,.0f} of {has}): they are those of more data of its kind."
     )
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.diagnostics import Flag, cells_of, of_cells, of_laws
 from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, Options, describing, fit_part
-from mnist_scaling.fitting.frontier.fronts import Frontier
-from mnist_scaling.fitting.frontier.methods import all_frontiers
-from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
-from mnist_scaling.fitting.headline import Model, headline, nothing_to_quote
+from mnist_scaling.fitting.frontier.methods import read_off
+from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost, parametric
+from mnist_scaling.fitting.fronts import Frontier
+from mnist_scaling.fitting.headline import Headline, headline
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Law
-from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Posterior, surface
+from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Model, Posterior, surface
 from mnist_scaling.fitting.outlook import Prediction, predict
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import (
@@ -65,8 +65,7 @@ class Result:
     """The law with a misfit term that the headline is of."""
     why: str
     """Why there is no model or no joint law, in words; empty where there is one."""
-    headline: dict[str, Any]
-    """Which numbers to quote (`headline.headline`)."""
+    headline: Headline
     masked: list[dict[str, Any]]
     draws: Draws
     notes: list[str]
@@ -114,13 +113,14 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     law, line = best if joint else None, near_line(table)
     no_best = f"the rows lie too near a line ({line.words}) to show the best size at a compute" if line else ""
     surfaces = model.posterior if model and joint and not no_best else None
-    frontier = all_frontiers(table, surfaces, law, cost, draws, options.isoflop, no_joint or why or no_best)
+    off_surfaces = parametric(table, surfaces, cost, draws.level, no_joint or why or no_best)
+    frontier = {**read_off(table, law, draws, options.isoflop), "parametric": off_surfaces}
     extra = [(part, *_fit_slice(table, part, options, few)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
     without = "Nothing is quoted" if fitted and why != SAME_LOSS else "No law is fitted"
-    quoted = nothing_to_quote(f"{without}: {why}.")
+    quoted = Headline.absent(f"{without}: {why}.")
     if model is not None:
-        quoted = headline(model, cost, frontier["parametric"], options.predict)
+        quoted = headline(model, cost, off_surfaces, options.predict)
     found = Result(
         table, options, fitted, refused, extra, frontier, cost, best, model, why or no_joint, quoted, masked, draws,
         notes, wanted,

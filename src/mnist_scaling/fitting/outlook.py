@@ -14,14 +14,13 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.fitted import Fitted, Options
-from mnist_scaling.fitting.frontier.methods import median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import log_loss_at
 from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, surface
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import can_hold
 from mnist_scaling.fitting.uncertainty.bootstrap import interval
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval, median_of
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.analysis import Result

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from mnist_scaling.fitting.frontier.fronts import FEWEST_POINTS, hull_rows
+from mnist_scaling.fitting.fronts import FEWEST_POINTS, hull_rows
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import SAME_LEVEL, Table
 

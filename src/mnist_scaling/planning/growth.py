@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.headline import SLOPES
 from mnist_scaling.planning.checks import LONGER, RANGE, REPEATS, TRIALS, Card
 from mnist_scaling.planning.studied import Studied, at_axes
 from mnist_scaling.study import files
@@ -150,8 +150,8 @@ def _cap(studied: Studied, asking: Sequence[Card]) -> dict[str, str]:
 
 def _slopes(studied: Studied) -> dict[str, Any]:
     """The exponents that are quoted."""
-    quoted = {key: studied.result.headline.get(key) for key in ("slope_N", "slope_D", "slope_C")}
-    return {key: one for key, one in quoted.items() if Interval.of(one).known}
+    quoted = {key: getattr(studied.result.headline, key) for key in SLOPES}
+    return {key: one.record() for key, one in quoted.items() if one.known}
 
 
 def _keep(studied: Studied, record: Mapping[str, Any]) -> None:

@@ -19,9 +19,8 @@ import pandas as pd
 
 from mnist_scaling.arms.reading import cell_trials
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.frontier.methods import median_of
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval, median_of
 from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.planning.studied import Studied, at_axes
 from mnist_scaling.settings.setting_laws import prior, setting_laws

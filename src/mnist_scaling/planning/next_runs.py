@@ -22,10 +22,10 @@ import numpy as np
 
 from mnist_scaling.config.plan_schema import TARGETS
 from mnist_scaling.errors import InputError, one_of, require
-from mnist_scaling.fitting.frontier.methods import budgets
-from mnist_scaling.fitting.frontier.parametric import Cost
-from mnist_scaling.fitting.headline import Model, losses_ahead
+from mnist_scaling.fitting.ahead import losses_ahead
+from mnist_scaling.fitting.frontier.parametric import Cost, budgets, valley
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.misfit.posterior import Model
 from mnist_scaling.fitting.slices import largest_cell
 from mnist_scaling.planning.checks import REPEATS, TRIALS
 from mnist_scaling.planning.growth import GrownCell, grown_from
@@ -50,7 +50,7 @@ CHANCE = 10.0
 SLOPES = {"alpha": "N", "beta": "D"}
 
 REACH = 4.0
-"""Multiple of the largest compute at which a loss is meant; one of `headline.REACHES`."""
+"""Multiple of the largest compute at which a loss is meant; one of `ahead.REACHES`."""
 
 TAIL = 0.01
 """Share of the draws at each end that is drawn in: the variance of a ratio's few wild draws says nothing."""
@@ -73,14 +73,14 @@ def target(model: Model, cost: Cost | None, word: str) -> Target:
     one_of("target", word, TARGETS)
     needs, point = SLOPES.get(word, "N and D with a C that grows with both"), largest_cell(model.rows)
     if word == "loss":
-        ahead = [place for place in losses_ahead(model, cost) if place["reach"] == REACH]
+        ahead = [one for one in losses_ahead(model, cost)[0] if one.reach == REACH]
         slopes = " or ".join(f"target={k}" for k, variable in SLOPES.items() if variable in model.inputs)
         require(
             bool(ahead),
             f"`target=loss` needs a compute at which it is meant, but {' and '.join(model.inputs)} say nothing of "
             f"compute: choose {slopes}, or name columns.C.",
         )
-        point = {k: float(np.log(ahead[0][k])) for k in model.inputs}
+        point = {k: float(np.log(getattr(ahead[0], k))) for k in model.inputs}
     elif needs not in model.inputs if word in SLOPES else cost is None or len(model.inputs) != 2:
         raise InputError(
             f"`target={word}` needs a model of {needs}, but this one is of {' and '.join(model.inputs)}: choose "
@@ -95,7 +95,8 @@ def target(model: Model, cost: Cost | None, word: str) -> Target:
     else:
         assert cost is not None
         meaning = "N_exponent = d ln N* / d ln C, over the compute of the table"
-        draws = model.posterior.frontier(cost, budgets(model.rows, cost)).exponents["N"]
+        surfaces = model.posterior
+        draws = valley(surfaces.log_loss, surfaces.axes, cost, budgets(model.rows, cost)).exponents["N"]
     known = np.isfinite(draws)
     if 2 * known.sum() <= len(known):
         raise InputError(

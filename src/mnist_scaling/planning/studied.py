@@ -21,7 +21,7 @@ from mnist_scaling.arms.reading import Source, read
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.headline import Model
+from mnist_scaling.fitting.misfit.posterior import Model
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.noise import seed_noise
 from mnist_scaling.study.columns import column_of

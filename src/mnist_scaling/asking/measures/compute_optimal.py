@@ -13,7 +13,7 @@ from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.fitted import Options
-from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 WORDS = {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "L*"}

@@ -24,9 +24,8 @@ from mnist_scaling.fitting.comparing.surface import Surfaces, apart, basis, fit_
 from mnist_scaling.fitting.comparing.target import TargetLosses, at_target
 from mnist_scaling.fitting.diagnostics import Flag, of_laws
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part
-from mnist_scaling.fitting.frontier.fronts import EXPONENTS
-from mnist_scaling.fitting.frontier.methods import parametric
-from mnist_scaling.fitting.frontier.parametric import fit_cost
+from mnist_scaling.fitting.frontier.parametric import fit_cost, parametric
+from mnist_scaling.fitting.fronts import EXPONENTS
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.misfit.posterior import surface

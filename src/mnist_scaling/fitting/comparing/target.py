@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.errors import holds
+from mnist_scaling.fitting.ahead import lowest_at
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, differences
 from mnist_scaling.fitting.comparing.pairing import Cells
 from mnist_scaling.fitting.frontier.parametric import fit_cost
-from mnist_scaling.fitting.headline import Model, lowest_at
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, surface
+from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Model, surface
 from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 

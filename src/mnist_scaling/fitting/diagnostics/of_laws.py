@@ -10,7 +10,7 @@ import numpy as np
 from mnist_scaling.fitting.diagnostics import Flag, cells_of
 from mnist_scaling.fitting.estimation.estimate import Fit
 from mnist_scaling.fitting.estimation.variance import TOO_SMALL
-from mnist_scaling.fitting.frontier.fronts import Frontier
+from mnist_scaling.fitting.fronts import Frontier
 from mnist_scaling.fitting.rows import SAME_LEVEL, Table
 from mnist_scaling.fitting.slices import Ladder
 from mnist_scaling.fitting.uncertainty.interval import Interval

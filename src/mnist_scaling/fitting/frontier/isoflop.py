@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.errors import one_of
-from mnist_scaling.fitting.frontier.fronts import EXPONENTS, FEWEST_POINTS, Frontier, nothing
+from mnist_scaling.fitting.fronts import EXPONENTS, FEWEST_POINTS, Frontier, nothing
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval

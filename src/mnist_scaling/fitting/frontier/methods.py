@@ -1,4 +1,4 @@
-"""The frontier methods side by side, each with an interval: read off the cells, or of the model's surfaces.
+"""The frontier methods that are read off the cells, side by side, each with an interval.
 
 Pareto front, hull and isoFLOP curves are what people draw and compare with. They are read off few rows, lie on one side
 of the frontier, and are biased even without noise: no number of theirs is corrected, and none is the headline's.
@@ -9,36 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier, nothing, observed, observed_draws
+from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.frontier.isoflop import curves, isoflop, isoflop_draws
+from mnist_scaling.fitting.fronts import EXPONENTS, Frontier, observed, observed_draws
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
-from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import GRID_EDGE
-
-if TYPE_CHECKING:
-    from mnist_scaling.fitting.fitted import Fitted
-    from mnist_scaling.fitting.frontier.parametric import Cost, Valley
-    from mnist_scaling.fitting.misfit.posterior import Posterior
 
 FRONTIER_DRAWS = 300
 """Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""
 
-MAJORITY = 0.5
-"""Share of the surfaces that must have a quantity for it to be given."""
 
-NO_COST = "needs N, D and a C that grows with both"
-
-
-def all_frontiers(
-    table: Table, model: Posterior | None, law: Fitted | None, cost: Cost | None, draws: Draws, curve: str, why: str
-) -> dict[str, Frontier]:
-    """Every method of `METHODS` on one table; without a `model` of surfaces over N and D, `why` is the reason in words.
+def read_off(table: Table, law: Fitted | None, draws: Draws, curve: str) -> dict[str, Frontier]:
+    """Pareto front, hull and isoFLOP curves of one table.
 
     Short tables' noise is redrawn about the joint `law`; long tables' rows are resampled.
     """
@@ -53,14 +40,14 @@ def all_frontiers(
         )
         for method in ("pareto", "hull")
     }
-    found, (family, _) = isoflop(table, curve), curves(table)
-    used = np.array([c["minimum"] is not None for c in found.extra.get("curves", [])], bool)
+    formed, (family, _) = isoflop(table, curve), curves(table)
+    used = np.array([c["minimum"] is not None for c in formed.extra.get("curves", [])], bool)
     # An interpolated curve has no rows of its own to leave out.
     again = resampled if all(len(c.rows) for c in family) else redrawn
     out["isoflop"] = _with_intervals(
-        found, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level, lacking
+        formed, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level, lacking
     )
-    return out | {"parametric": parametric(table, model, cost, draws.level, why)}
+    return out
 
 
 Redrawn = tuple[Array, Array | None]
@@ -99,41 +86,3 @@ def _with_intervals(
         why = lacking if redrawn is None else "most draws have too few points for a slope"
         status = ("" if status == "ok" else f"{status}; ") + f"without an interval: {why}"
     return replace(found, status=status, intervals=intervals, flags=(GRID_EDGE,) if edges else ())
-
-
-def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: float, why: str = "") -> Frontier:
-    """The frontier of the model's surfaces, each minimised along the budgets of the table's own cost."""
-    if cost is None or model is None:
-        return nothing("parametric", NO_COST if cost is None else why)
-    log_c = budgets(table, cost)
-    found = model.frontier(cost, log_c)
-    intervals = {k: median_of(found.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
-    share = 100 * float(np.isfinite(found.exponents["N"]).mean())
-    if not intervals["N_exponent"].known:
-        none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
-        return nothing("parametric", none)
-    status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
-    return Frontier("parametric", intervals, _points(log_c, found), status, valley=found)
-
-
-def median_of(draws: Array, level: float) -> Interval:
-    """A quantity of the model: median and quantiles of its draws; unknown where no more than `MAJORITY` have it."""
-    known = draws[np.isfinite(draws)]
-    if len(known) <= MAJORITY * len(draws):
-        return Interval()
-    return Interval(*map(float, np.quantile(known, [0.5, 0.5 - level / 2, 0.5 + level / 2])))
-
-
-def budgets(table: Table, cost: Cost) -> Array:
-    """Nine budgets in logs over the table's range of compute, shape (9,)."""
-    c = cost.of(table)
-    return np.linspace(c.min(), c.max(), 9)
-
-
-def _points(log_c: Array, found: Valley) -> list[dict[str, float]]:
-    """Medians over the surfaces at the budgets at which most of them have an optimum."""
-    inside = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
-    with np.errstate(invalid="ignore"):
-        middle = [np.nanmedian(k[:, inside], axis=0) for k in (found.log_n, found.log_d, found.log_loss)]
-    rows = np.exp([log_c[inside], *middle]).T
-    return [dict(zip(("C", "N", "D", "loss"), map(float, row), strict=True)) for row in rows]

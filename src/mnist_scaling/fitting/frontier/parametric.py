@@ -4,23 +4,22 @@ Hoffmann et al. 2022, approach 3, without assuming C = 6 N D: convolutions and s
 What N is, is a choice, too: `counts` reads the same surfaces on other axes.
 """
 
+# ruff: noqa: N815 (the names are those of the file)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.methods import budgets, median_of
+from mnist_scaling.fitting.fronts import EXPONENTS, Frontier, Valley, nothing
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.misfit.posterior import Posterior
+from mnist_scaling.fitting.misfit.process import Axes
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import MAJORITY, OMITTED, UNKNOWN, Interval, median_of
 from mnist_scaling.fitting.uncertainty.least_squares import plane
-
-if TYPE_CHECKING:
-    from mnist_scaling.fitting.misfit.posterior import Posterior
-    from mnist_scaling.fitting.misfit.process import Axes
 
 
 @dataclass(frozen=True)
@@ -78,19 +77,6 @@ POINTS = 61
 """Sizes tried for each budget; the best is refined by a parabola."""
 
 
-@dataclass(frozen=True)
-class Valley:
-    """Where each surface is lowest at each budget."""
-
-    log_n: Array
-    log_d: Array
-    """Each of shape (surfaces, m); NaN where the lowest point is not inside of what was searched."""
-    log_loss: Array
-    """The lowest of what was searched, of the same shape: at an end of it, too."""
-    exponents: Mapping[str, Array]
-    """Of "N", "D" and "loss" in C: lines through a surface's minima, shape (surfaces,); NaN where half have none."""
-
-
 def valley(log_loss: Callable[[Mapping[str, Array]], Array], axes: Axes, cost: Cost, log_c: Array) -> Valley:
     """The minima of surfaces over these axes at budgets, shape (m,).
 
@@ -143,6 +129,39 @@ def lines(x: Array, y: Array) -> Array:
         return np.asarray((dx * np.where(known, y, 0.0)).sum(axis=1) / square)
 
 
+NO_COST = "needs N, D and a C that grows with both"
+
+
+def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: float, why: str = "") -> Frontier:
+    """The frontier of the model's surfaces, each minimised along the budgets of the table's own cost."""
+    if cost is None or model is None:
+        return nothing("parametric", NO_COST if cost is None else why)
+    log_c = budgets(table, cost)
+    found = valley(model.log_loss, model.axes, cost, log_c)
+    intervals = {k: median_of(found.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
+    share = 100 * float(np.isfinite(found.exponents["N"]).mean())
+    if not intervals["N_exponent"].known:
+        none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
+        return nothing("parametric", none)
+    status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
+    return Frontier("parametric", intervals, _points(log_c, found), status, valley=found)
+
+
+def budgets(table: Table, cost: Cost) -> Array:
+    """Nine budgets in logs over the table's range of compute, shape (9,)."""
+    c = cost.of(table)
+    return np.linspace(c.min(), c.max(), 9)
+
+
+def _points(log_c: Array, found: Valley) -> list[dict[str, float]]:
+    """Medians over the surfaces at the budgets at which most of them have an optimum."""
+    inside = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
+    with np.errstate(invalid="ignore"):
+        middle = [np.nanmedian(k[:, inside], axis=0) for k in (found.log_n, found.log_d, found.log_loss)]
+    rows = np.exp([log_c[inside], *middle]).T
+    return [dict(zip(("C", "N", "D", "loss"), map(float, row), strict=True)) for row in rows]
+
+
 PER_EXAMPLE = "FLOPs per example"
 
 FUNCTION = 0.02
@@ -152,15 +171,28 @@ ALIKE = 0.02
 """Difference of h' from 1 up to which a count gives the same exponents as N, and is left out."""
 
 
+@dataclass(frozen=True)
+class CountedSize:
+    """N, or the size of the same models counted otherwise, with the numbers of the headline in it."""
+
+    count: str
+    grows: float
+    """The largest over the smallest."""
+    N_exponent: Interval = UNKNOWN
+    slope_N: Interval = UNKNOWN
+    middle_slope_N: Interval = UNKNOWN
+    why: str = field(default="", metadata=OMITTED, kw_only=True)
+
+
 def counts(
     rows: Table,
     model: Posterior,
-    at: Mapping[str, Mapping[str, float]],
+    at: Sequence[Mapping[str, float]],
     found: Valley | None,
     cost: Cost | None,
     level: float,
-) -> list[dict[str, Any]]:
-    """One record for N and one for each other count of sizes: how far it grows, N*'s exponent and slopes.
+) -> list[CountedSize]:
+    """N and each other count of sizes: how far it grows, N*'s exponent and slopes.
 
     Published exponents moved from 0.84 to 0.71 with one layer's FLOPs, and N*(C) reads 0.37, 0.54 or 0.70 by which
     parameters are counted. What moves an exponent by more than its interval belongs beside it. With sizes counted as M,
@@ -171,8 +203,8 @@ def counts(
     another axis. h is a parabola through the rows. Where M is no function of N, as where depth and width both vary, the
     surfaces over N say nothing of M.
 
-    Empty where no count differs from N. Surfaces are over N, or over N and D; slopes are those `at` points by their
-    logs, `found` are the minima at `budgets`.
+    Empty where no count differs from N. Surfaces are over N, or over N and D; slopes are those `at` the largest
+    cell and the middle by their logs, `found` are the minima at `budgets`.
     """
     logs, others = np.log(rows.inputs["N"]), dict(rows.conventions.get("N", {}))
     if rows.has(("C", "D")):
@@ -183,16 +215,15 @@ def counts(
         steep = h.deriv()(np.array([logs.min(), logs.max()]))
         if name != "N" and np.abs(steep - 1).max() <= ALIKE:
             continue
-        record: dict[str, Any] = {"count": name, "grows": float(values.max() / values.min())}
+        grows = float(values.max() / values.min())
         scatter = float(np.sqrt(np.mean((h(logs) - np.log(values)) ** 2)))
         if steep.min() <= 0 or scatter > FUNCTION:
-            unknown = {key: Interval().record() for key in ("N_exponent", *at)}
             why = "no function of N in these rows, as where depth and width both vary: fit it as columns.N"
-            out.append(record | unknown | {"why": why})
+            out.append(CountedSize(name, grows, why=why))
             continue
-        exponent = Interval()
+        exponent = UNKNOWN
         if found is not None and cost is not None:
             exponent = median_of(lines(budgets(rows, cost), h(found.log_n)), level)
-        slopes = {k: median_of(model.slope(p, "N") / float(h.deriv()(p["N"])), level) for k, p in at.items()}
-        out.append(record | {k: v.record() for k, v in {"N_exponent": exponent, **slopes}.items()})
+        slopes = [median_of(model.slope(p, "N") / float(h.deriv()(p["N"])), level) for p in at]
+        out.append(CountedSize(name, grows, exponent, *slopes))
     return out if len(out) > 1 else []

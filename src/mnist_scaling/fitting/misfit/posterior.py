@@ -19,12 +19,13 @@ from scipy.optimize import brentq
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit, fit_law
-from mnist_scaling.fitting.frontier.parametric import Cost, Valley, valley
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, Law
 from mnist_scaling.fitting.misfit.linearised import LinearisedLaw, Part, points_of
 from mnist_scaling.fitting.misfit.process import Axes, design
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.slices import Ladder
+from mnist_scaling.fitting.uncertainty.interval import Interval, median_of
 from mnist_scaling.fitting.uncertainty.noise import seed_noise
 
 PARTICLES = 256
@@ -82,9 +83,51 @@ class Posterior:
         """
         return np.concatenate([np.sqrt(p.scatter) for p in self.parts])
 
-    def frontier(self, cost: Cost, log_c: Array) -> Valley:
-        """The compute-efficient frontier of every draw at these budgets, shape (m,)."""
-        return valley(self.log_loss, self.axes, cost, log_c)
+
+@dataclass(frozen=True)
+class Model:
+    """The posterior of a table, and what it is of."""
+
+    posterior: Posterior
+    rows: Table
+    """The rows that it was learnt from."""
+    noise: float
+    """Standard deviation of a row's log loss, by the repeats, else by the residuals that the misfit leaves."""
+    level: float
+    """Of the intervals, such as 0.95."""
+    exact: bool = False
+    """Whether a law passes through the losses to rounding: what it misses is then nothing, whatever noise is known."""
+    ray: Ladder | None = None
+    """The ladder that the rows are on, where N and D move together."""
+    base: Sequence[Law] = ()
+    """Laws that were named as its base; none where they are the usual ones."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the surfaces are over: N and D, or one variable."""
+        return self.posterior.axes.names
+
+    def slope(self, at: Mapping[str, float], variable: str) -> Interval:
+        """-d ln L / d ln variable at a point of logs."""
+        return median_of(self.posterior.slope(at, variable), self.level)
+
+    def loss(self, **logs: float) -> Interval:
+        """L at a point of logs."""
+        at = {k: np.array([v]) for k, v in logs.items()}
+        return median_of(self.posterior.log_loss(at)[:, 0], self.level).exp()
+
+    @property
+    def misfit(self) -> Interval:
+        """Root mean square of g over the cells, in ln loss."""
+        return median_of(self.posterior.misfit(), self.level)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the law of the model describes the table: the misfit's upper end is below a cell's noise.
+
+        It says nothing of laws of fewer parameters, nor of the numbers, whose intervals hold any misfit.
+        """
+        return self.exact or bool(self.misfit.high <= self.noise)
 
 
 def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[str | Law] | None = None) -> Posterior:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+OMITTED = {"omitted": True}
+"""Metadata of a field that a file leaves out where it holds its default."""
+
+MAJORITY = 0.5
+"""Share of the surfaces that must have a quantity for it to be given."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,8 @@ class Interval:
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    why: str = field(default="", metadata=OMITTED, kw_only=True)
+    """Why there is no number that a reader looks for."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> Interval:
@@ -36,7 +45,7 @@ class Interval:
         return math.isfinite(self.low) and math.isfinite(self.high)
 
     def __neg__(self) -> Interval:
-        return Interval(-self.value, -self.high, -self.low)
+        return Interval(-self.value, -self.high, -self.low, why=self.why)
 
     def exp(self) -> Interval:
         """Of a number whose logarithm has this interval; inf where that is beyond the largest number."""
@@ -54,3 +63,15 @@ class Interval:
     def record(self) -> dict[str, float]:
         """As fits.json has it."""
         return {"value": self.value, "low": self.low, "high": self.high}
+
+
+UNKNOWN = Interval()
+"""A number of which nothing is known."""
+
+
+def median_of(draws: NDArray[np.float64], level: float) -> Interval:
+    """A quantity of the model: median and quantiles of its draws; unknown where no more than `MAJORITY` have it."""
+    known = draws[np.isfinite(draws)]
+    if len(known) <= MAJORITY * len(draws):
+        return UNKNOWN
+    return Interval(*map(float, np.quantile(known, [0.5, 0.5 - level / 2, 0.5 + level / 2])))

@@ -11,14 +11,13 @@ import numpy as np
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
 from mnist_scaling.fitting.fitted import Fitted, HoldOut
-from mnist_scaling.fitting.headline import nothing_to_quote
+from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents import fits_json as file
 from mnist_scaling.reporting.documents.fits_json import OK, Fits, LawRecord, SliceRecord
-from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.study.flags import NOT_CONVERGED
 
 
@@ -31,7 +30,7 @@ def fit_record(result: Result) -> Fits:
         laws=laws,
         selected=result.selected,
         selection={"reason": result.why},
-        headline=read(file.HeadlineRecord, result.headline),
+        headline=result.headline,
         frontier={
             k: file.FrontierRecord(**v.intervals, status=v.status, flags=v.flags, points=v.points, extra=v.extra)
             for k, v in result.frontier.items()
@@ -47,7 +46,7 @@ def fit_record(result: Result) -> Fits:
 
 def not_fitted(why: str) -> Fits:
     """The record of a table, or of an arm, to which nothing was fitted."""
-    return Fits(why=why, selection={"reason": why}, headline=read(file.HeadlineRecord, nothing_to_quote(why)))
+    return Fits(why=why, selection={"reason": why}, headline=Headline.absent(why))
 
 
 def of_arms(arms: Sequence[Fits]) -> Fits:

@@ -3,8 +3,6 @@
 Numbers that are not known are NaN here and null in the file. The order of the fields is that of the file.
 """
 
-# ruff: noqa: N815 (the names are those of the file)
-
 from __future__ import annotations
 
 import math
@@ -15,101 +13,15 @@ from typing import Any
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.outlook import Foreseen
-from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED, read
-from mnist_scaling.reporting.documents.tuning_records import OK, UNKNOWN, SettingsRecord, TuningRecord
+from mnist_scaling.fitting.uncertainty.interval import OMITTED, UNKNOWN, Interval
+from mnist_scaling.reporting.documents.json_form import INLINE, read
+from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Quoted(Interval):
-    """A number of the headline, or why there is none."""
-
-    why: str = field(default="", metadata=OMITTED)
-
-
-@dataclass(frozen=True)
-class LossRecord:
-    """The lowest loss that a multiple of the largest compute reaches, and the size and data that it is at."""
-
-    reach: float
-    C: float
-    N: float | None = field(default=None, metadata=OMITTED)
-    D: float | None = field(default=None, metadata=OMITTED)
-    optimal: bool | None = field(default=None, metadata=OMITTED)
-    """Of N and D: whether they are the best for the compute. Where there is no best, they share what it adds."""
-    value: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-
-
-@dataclass(frozen=True)
-class LadderRecord:
-    """A ladder on which N and D move together, and the slopes along it."""
-
-    line: str
-    C: Interval
-    N: Interval
-
-
-@dataclass(frozen=True)
-class CountRecord:
-    """N, or the size of the same models counted otherwise, with the numbers of the headline in it (`counts`)."""
-
-    count: str
-    grows: float
-    """The largest over the smallest."""
-    N_exponent: Interval
-    slope_N: Interval
-    middle_slope_N: Interval
-    why: str = field(default="", metadata=OMITTED)
-
-
-@dataclass(frozen=True)
-class DrawsRecord:
-    """Some surfaces of the model along compute, to four digits: what a page needs to ask what if."""
-
-    C: Sequence[float]
-    """Budgets of the table, the largest, and the multiples of it that `loss` is given at, shape (m,)."""
-    loss: Sequence[Sequence[float]]
-    """Shape (draws, m)."""
-    N: Sequence[Sequence[float]] | None
-    """Best size, NaN where a surface has none; None of a model of one variable."""
-    floor: Sequence[float]
-    """Shape (draws,)."""
-
-
-@dataclass(frozen=True)
-class HeadlineRecord:
-    """What to quote: of one law with a misfit term (`fitting.headline`)."""
-
-    slope_N: Quoted = field(default_factory=Quoted)
-    slope_D: Quoted = field(default_factory=Quoted)
-    slope_C: Quoted = field(default_factory=Quoted)
-    middle_slope_N: Quoted = field(default_factory=Quoted)
-    middle_slope_D: Quoted = field(default_factory=Quoted)
-    middle_slope_C: Quoted = field(default_factory=Quoted)
-    N_exponent: Quoted = field(default_factory=Quoted)
-    D_exponent: Quoted = field(default_factory=Quoted)
-    loss_exponent: Quoted = field(default_factory=Quoted)
-    floor: Quoted = field(default_factory=Quoted)
-    misfit: Quoted = field(default_factory=Quoted)
-    asked: Quoted = field(default_factory=Quoted)
-    counts: Sequence[CountRecord] = ()
-    """Empty where every count of sizes gives the exponents of N."""
-    loss: Sequence[LossRecord] = ()
-    no_loss: str = field(default="", metadata=OMITTED)
-    """Why `loss` is empty where numbers are quoted."""
-    draws: DrawsRecord | None = field(default=None, metadata=OMITTED)
-    ray: LadderRecord | None = field(default=None, metadata=OMITTED)
-    at: Mapping[str, float] = field(default_factory=dict)
-    noise: float = math.nan
-    laws: Sequence[str] = ()
-    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,7 +153,7 @@ class Fits:
     selected: str | None = None
     selection: Mapping[str, str] = field(default_factory=dict)
     """reason: why no law was fitted, or no joint one; empty where there is one."""
-    headline: HeadlineRecord = field(default_factory=HeadlineRecord)
+    headline: Headline = field(default_factory=Headline)
     frontier: Mapping[str, FrontierRecord] = field(default_factory=dict)
     slices: Sequence[SliceRecord] = ()
     predictions: Sequence[PredictionRecord] = ()

@@ -15,8 +15,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-OMITTED, INLINE = {"omitted": True}, {"inline": True}
-"""Metadata of fields."""
+from mnist_scaling.fitting.uncertainty.interval import OMITTED
+
+INLINE = {"inline": True}
+"""Metadata of a field, as `OMITTED` is."""
 
 
 def plain(value: Any) -> Any:

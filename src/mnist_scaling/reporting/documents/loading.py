@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.errors import InputError, nearest
+from mnist_scaling.fitting.headline import Headline
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.studied import at_axes
 from mnist_scaling.reporting.documents.comparison_json import read_comparison
 from mnist_scaling.reporting.documents.fits_json import (
     AnswerRecord,
     DataRecord,
     Fits,
-    HeadlineRecord,
-    Quoted,
     read_fits,
 )
 from mnist_scaling.reporting.text import short
@@ -188,7 +188,7 @@ def _unfitted(folder: Path) -> Fits:
         why=why,
         answer=AnswerRecord(why, next=data.unfinished or ""),
         selection={"reason": why},
-        headline=HeadlineRecord(slope_N=Quoted(why=why)),
+        headline=Headline(slope_N=Interval(why=why)),
         data=data,
         settings=settings,
     )

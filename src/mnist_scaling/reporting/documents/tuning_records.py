@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED
+from mnist_scaling.fitting.uncertainty.interval import OMITTED, Interval
+from mnist_scaling.reporting.documents.json_form import INLINE
 from mnist_scaling.reporting.text import estimate, listing, short, three_digits
 from mnist_scaling.settings.setting_laws import (
     CellTrials,
@@ -26,9 +26,6 @@ from mnist_scaling.study.columns import label
 
 OK = "ok"
 """Status of what could be computed."""
-
-UNKNOWN = Interval()
-"""A number of which nothing is known."""
 
 USELESS = 0.5
 """A prediction that spans more than this share of the range is said to be of little use."""

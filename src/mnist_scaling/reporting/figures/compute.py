@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullLocator
 
-from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import OK
 from mnist_scaling.reporting.documents.loading import Study

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from scipy.interpolate import make_interp_spline
 
-from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.reporting.documents.fits_json import FrontierRecord

@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.fronts import METHODS
+from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, Quoted
+from mnist_scaling.reporting.documents.fits_json import Fits, LawRecord
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
 from mnist_scaling.reporting.text import (
     DASH,
@@ -63,7 +64,7 @@ _WORDS = {
 """What an exponent says: how many times as much, its sign, and what comes of that."""
 
 
-def _in_words(key: str, found: Quoted) -> str:
+def _in_words(key: str, found: Interval) -> str:
     """What a number says, or why there is none."""
     if key == "floor" and found.low <= 0:
         return "no floor is shown"
@@ -71,10 +72,10 @@ def _in_words(key: str, found: Quoted) -> str:
     return text.format(number(times ** (sign * found.value), 2)) if found.known else found.why
 
 
-def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:
+def quoted_as(headline: Headline, key: str) -> Interval:
     """A number of the headline with the sign that it is quoted with: positive where the loss falls."""
-    found: Quoted = getattr(headline, key)
-    return Quoted(-found.value, -found.high, -found.low, found.why) if key == "loss_exponent" else found
+    found: Interval = getattr(headline, key)
+    return -found if key == "loss_exponent" else found
 
 
 def quoted_table(fits: Fits) -> TextTable:

@@ -1,7 +1,7 @@
 """The compute-efficient frontier read off the rows: N*(C), D*(C), L*(C) as power laws of C.
 
 *pareto*: rows that no cheaper row beats. *hull*: corners of the lower convex hull of log L over log C. *isoflop* is in
-isoflop.py, *parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
+frontier/isoflop.py, *parametric* in frontier/parametric.py. Exponents are slopes of ordinary least squares in logs, so
 L* ~ C^loss_exponent has a negative one.
 
 Hoffmann et al. 2022, approach 1, takes the envelope over whole training curves. This takes the ends of runs alone: a
@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
-
-if TYPE_CHECKING:
-    from mnist_scaling.fitting.frontier.parametric import Valley
 
 METHODS = {"pareto": "Pareto front", "hull": "convex hull", "isoflop": "isoFLOP", "parametric": "parametric"}
 """Names of the methods for readers, in the order of tables and legends."""
@@ -31,6 +28,19 @@ EXPONENTS = ("N_exponent", "D_exponent", "loss_exponent")
 
 FEWEST_POINTS = 3
 """Points that a slope of the frontier needs: two always lie on a line."""
+
+
+@dataclass(frozen=True)
+class Valley:
+    """Where each surface is lowest at each budget."""
+
+    log_n: Array
+    log_d: Array
+    """Each of shape (surfaces, m); NaN where the lowest point is not inside of what was searched."""
+    log_loss: Array
+    """The lowest of what was searched, of the same shape: at an end of it, too."""
+    exponents: Mapping[str, Array]
+    """Of "N", "D" and "loss" in C: lines through a surface's minima, shape (surfaces,); NaN where half have none."""
 
 
 @dataclass(frozen=True)
