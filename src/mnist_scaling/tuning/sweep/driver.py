@@ -37,6 +37,10 @@ _FAILURES = 3
 class Driver:
     """Tunes the cells of a study and keeps its tables; the mirror is told of every finished trial."""
 
+    _workers: Workers
+    progress: StudyProgress
+    """Both are there once `run` has begun: a finished study needs neither."""
+
     def __init__(
         self,
         folder: Path,
@@ -51,7 +55,7 @@ class Driver:
         found = parents(cells, method.transfer)
         self.parents = {name: [self.cells[cell.name] for cell in found[name]] for name in self.cells}
         self._running: dict[Future[Outcome], Job] = {}
-        self._failed: list[Job] = []
+        self._failed: list[tuple[Job, Mapping[str, Any]]] = []
         self._fault: str | None = None
         self._written, self._writing = 0.0, 0.0
 
@@ -172,10 +176,9 @@ class Driver:
             else:
                 again.append(replace(job, is_second_attempt=True))
         for job, _ in ended:
-            cell = self.cells[job.cell]
             if all(other.folder != job.folder for other in again):
-                cell.running = [other for other in cell.running if other.folder != job.folder]
-        self._judge([job for job, _ in ended if self.ledger.row(job) is not None])
+                self.cells[job.cell].ended(job)
+        self._judge([(job, row) for job, _ in ended if (row := self.ledger.row(job)) is not None])
         for cell in {job.cell: self.cells[job.cell] for job, _ in ended}.values():
             if cell.trials_done and not cell.running:
                 cell.complete_description()  # while other cells keep the workers busy
@@ -184,16 +187,18 @@ class Driver:
             if not self._workers.isolates:
                 self._settle(self._ended())
 
-    def _judge(self, settled: Sequence[Job]) -> None:
+    def _judge(self, settled: Sequence[tuple[Job, Mapping[str, Any]]]) -> None:
         """Stop after several failures in a row, because a fault of the set-up must not count as trials."""
-        failed = [job for job in settled if (self.ledger.row(job) or {})["state"] == FAILED]
+        failed = [(job, row) for job, row in settled if row["state"] == FAILED]
         self._failed = [*self._failed, *failed] if len(failed) == len(settled) else []
         if len(self._failed) < _FAILURES:
             return
-        error = (self.ledger.row(self._failed[0]) or {})["error"]
-        for job in self._failed:
+        error = self._failed[0][1]["error"]
+        for job, _ in self._failed:
             self.ledger.delete(self.cells[job.cell].cell, job.stage, job.index)
-        raise faults.SetUpError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
+        raise faults.SetUpError(
+            f"{len(self._failed)} runs in a row failed, the first with:\n{error}"
+        )
 
     def _write_tables(self, seldom: bool = False) -> None:
         start = time.monotonic()

@@ -109,6 +109,10 @@ class CellState:
         self.asked_repeats = True  # a run that leaves no record is handled by the driver
         return list(self.running)
 
+    def ended(self, job: Job) -> None:
+        """A job is no longer under way."""
+        self.running = [other for other in self.running if other.folder != job.folder]
+
     def _missing_repeats(self) -> list[RepeatRun]:
         known = self._ledger.repeats(self.cell)
         return next_settings.missing_repeats(self.cell, self._selected(), known, self._method.effort.n_repeats)
