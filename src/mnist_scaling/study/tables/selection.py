@@ -43,10 +43,8 @@ class Finished(NamedTuple):
 
     def gives_way(self, others: Sequence[Finished]) -> bool:
         """Whether a cap cut this trial short, and a later one of its setting went further."""
-        return is_undertrained(self.flags) and any(
-            other.number > self.number and other.setting == self.setting and (other.spent or 0) > (self.spent or 0)
-            for other in others
-        )
+        later = (o for o in others if o.number > self.number and o.setting == self.setting)
+        return is_undertrained(self.flags) and any((o.spent or 0) > (self.spent or 0) for o in later)
 
 
 def is_undertrained(flags: Any) -> bool:
@@ -66,12 +64,10 @@ def selected(trials: Sequence[Finished]) -> int | None:
 def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> Mapping[str, Any] | None:
     """The row of the COMPLETE trial that is `selected`."""
     complete = {row["number"]: row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE}
-    number = selected(
-        [
-            Finished(number, float(row["val_loss"]), key_of(row, tuned), row.get("flags"), row.get("flops_spent"))
-            for number, row in complete.items()
-        ]
-    )
+    known = [
+        (n, float(r["val_loss"]), key_of(r, tuned), r.get("flags"), r.get("flops_spent")) for n, r in complete.items()
+    ]
+    number = selected([Finished(*facts) for facts in known])
     return None if number is None else complete[number]
 
 

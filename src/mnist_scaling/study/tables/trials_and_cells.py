@@ -129,7 +129,7 @@ def curves_table(
     largest = [row for row in curved if row.get(BRANCH) == max(row[WANTED], default=row.get(BRANCH))]
     keys = (*axes, *tuned)
     # A row lacks what only other cells tune.
-    current = current_repeats([dict.fromkeys(keys) | row for row in largest], keys)
+    current = current_repeats([{**dict.fromkeys(keys), **row} for row in largest], keys)
     for cell, selection in enumerate(cells.to_dict("records")):
         for row in current.get(key_of(selection, keys), []):
             points += _points(row, cell)

@@ -37,10 +37,6 @@ _FAILURES = 3
 class Driver:
     """Tunes the cells of a study and keeps its tables; the mirror is told of every finished trial."""
 
-    _workers: Workers
-    progress: StudyProgress
-    """Both are there once `run` has begun: a finished study needs neither."""
-
     def __init__(
         self,
         folder: Path,
@@ -196,9 +192,7 @@ class Driver:
         error = self._failed[0][1]["error"]
         for job, _ in self._failed:
             self.ledger.delete(self.cells[job.cell].cell, job.stage, job.index)
-        raise faults.SetUpError(
-            f"{len(self._failed)} runs in a row failed, the first with:\n{error}"
-        )
+        raise faults.SetUpError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
     def _write_tables(self, seldom: bool = False) -> None:
         start = time.monotonic()
