@@ -113,7 +113,7 @@ def run_study(folder: Path, given: list[composition.Cell]) -> dict[str, float]:
     with contextlib.ExitStack() as stack:
         for part, place, name in (
             ("asks", next_settings, "next_trials"),
-            ("importances", CellState, "certify"),
+            ("importances", CellState, "complete_description"),
             ("tables", Driver, "_write_tables"),
         ):
             stack.enter_context(mock.patch.object(place, name, clocks.timed(part, getattr(place, name))))

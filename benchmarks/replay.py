@@ -177,7 +177,7 @@ class _Replay(driver.Driver):
         parents = rounds = 0
         for name, cell in self.cells.items():
             asked = sum(job.stage == TRIAL for job in cell.running)
-            if not all(parent.tuned for parent in self.parents[name]):
+            if not all(parent.trials_done for parent in self.parents[name]):
                 parents += min(effort.trials_per_batch, effort.n_trials)
             elif asked:
                 rounds += cell.trials_left - asked
@@ -217,7 +217,7 @@ def replay(
     lost = [0.0, 0.0]
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as patched:
         patched.enter_context(mock.patch.object(driver, "Ledger", _Memory))
-        for unneeded in ("certify", "describe"):
+        for unneeded in ("complete_description", "describe"):
             patched.enter_context(mock.patch.object(CellState, unneeded, return_value=None))
         swept = _Replay(Path(name), given, Method(effort, sampler, None, rule))
 

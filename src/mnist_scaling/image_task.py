@@ -54,9 +54,9 @@ class ImageTask(Task):
         """The fields of `RunConfig`."""
         return [f.name for f in fields(RunConfig) if f.name in cfg]
 
-    def changed(self, values: Values, changes: Values) -> dict[str, Any]:
+    def checked(self, values: Values) -> dict[str, Any]:
         """Checked by the rules of `RunConfig`."""
-        return _plain(config.from_values({**values, **changes}))
+        return _plain(config.from_values(values))
 
     def of_stage(self, values: Values, stage: str) -> dict[str, Any]:
         """A trial must not see the test images."""

@@ -161,7 +161,7 @@ def _predict(config: PlanConfig, of: Studied, again: str) -> Said:
 
 def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, float]:
     """What our own program counts of a run before it starts."""
-    return image_task.TASK.counts(image_task.TASK.changed(values, changes))
+    return image_task.TASK.counts(image_task.TASK.checked({**values, **changes}))
 
 
 def _score(config: PlanConfig) -> Said:

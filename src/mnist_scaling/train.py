@@ -75,7 +75,7 @@ def single(values: Values, folder: Path) -> float | None:
 
     TASK.check(values)
     (known,) = TASK.prepare([values])
-    values = TASK.changed(values, known.bound)
+    values = TASK.checked({**values, **known.bound})
     run = from_values(values)
     if run.init_from is not None:
         print(f"Starting from the weights in {run.init_from}" + (f"; {known.note}" if known.note else "") + ".")

@@ -44,13 +44,13 @@ def test_a_bent_size_goes_on_along_a_parabola_and_a_noisy_one_along_a_line() -> 
 def test_our_own_program_counts_what_a_run_then_measures() -> None:
     run = RunConfig(model=ModelConfig(width=2), data=DataConfig(fraction=0.0625))
     values = config.flatten(asdict(run))
-    known = TASK.counts(TASK.changed(values, {"regime.name": "single_epoch"}))
+    known = TASK.counts(TASK.checked({**values, "regime.name": "single_epoch"}))
     # tests/asking/kept/quickstart_quick/cells.csv, first row.
     assert {k: known[k] for k in ("n_params", "n_params_hidden", "n_train", "n_seen", "flops")} == {
         "n_params": 2066, "n_params_hidden": 76, "n_train": 3125, "n_seen": 3125, "flops": 147_000_000,
     }  # fmt: skip
     stops = {"regime.name": "early_stopping", "regime.patience": 3, "regime.max_epochs": 9, "optim.schedule": "wsd"}
-    assert not {"n_seen", "flops"} & TASK.counts(TASK.changed(values, stops)).keys()
+    assert not {"n_seen", "flops"} & TASK.counts(TASK.checked({**values, **stops})).keys()
 
 
 def test_the_cost_of_a_target_by_its_sizes_is_that_of_the_tables_own_plane(of: Studied) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import columns, files
 from mnist_scaling.study.columns import COMPLETE, DIVERGED, TrainResult
-from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables import selection, trials_and_cells
 from mnist_scaling.study.tables.csv_table import read_table
 
 FIXED = dict(
@@ -116,7 +116,7 @@ def test_one_repeat_has_no_standard_error() -> None:
 
 def test_equal_losses_select_the_earlier_trial() -> None:
     rows = [run(8, "trial", 1, 0.5), run(8, "trial", 0, 0.5)]
-    best = trials_and_cells.best_trial(rows)
+    best = selection.best_trial(rows)
     assert best is not None
     assert best["number"] == 0
 

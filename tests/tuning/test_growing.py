@@ -16,7 +16,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import INDEPENDENT, TrainResult
-from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.selection import best_trial
 from mnist_scaling.tuning.cell import partitioning, search_space
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import Trial, best
@@ -104,17 +104,27 @@ def test_a_raised_cap_takes_on_the_best_run_and_its_repeats_and_leaves_the_other
         sweep(tmp_path, *grid, "regime.max_epochs=5", train=converging)
 
 
-def test_a_run_that_was_cut_short_is_not_selected_because_it_was_luckier() -> None:
+@pytest.mark.parametrize(
+    ("spent", "expected"),
+    [
+        ((5, 5, 20), [0, 0, 2]),  # without a longer run it stands
+        ((5, 5, 5), [0, 0, 0]),  # a second run under the same cap, on a device whose losses vary, takes nothing on
+    ],
+)
+def test_a_run_that_was_cut_short_gives_way_to_a_longer_one_alike_for_tuner_and_table(
+    spent: tuple[int, ...], expected: list[int]
+) -> None:
     rows = [
-        {"stage": "trial", "state": "COMPLETE", "number": n, "lr": lr, "val_loss": loss, "flags": flags}
-        for n, lr, loss, flags in ((0, 0.1, 0.5, "undertrained"), (1, 0.2, 0.9, "undertrained"), (2, 0.1, 0.6, ""))
+        {"stage": "trial", "state": "COMPLETE", "number": n, "lr": lr, "val_loss": loss, "flags": "undertrained"}
+        | {"flops_spent": flops}
+        for n, lr, loss, flops in zip(range(3), (0.1, 0.2, 0.1), (0.5, 0.9, 0.6), spent, strict=True)
     ]
-    assert (trials_and_cells.best_trial(rows, ["lr"]) or {})["number"] == 2
-    assert (trials_and_cells.best_trial(rows[:2], ["lr"]) or {})["number"] == 0, "without a longer run it stands"
     trials = [
-        Trial(r["number"], {"lr": r["lr"]}, {}, "", "COMPLETE", r["val_loss"], is_cut=bool(r["flags"])) for r in rows
+        Trial(r["number"], {"lr": r["lr"]}, {}, "", "COMPLETE", r["val_loss"], flags=r["flags"], spent=r["flops_spent"])
+        for r in rows
     ]
-    assert [getattr(best(some), "index", None) for some in (trials, trials[:2])] == [2, 0]
+    assert [getattr(best(trials[:n]), "index", None) for n in (1, 2, 3)] == expected
+    assert [(best_trial(rows[:n], ["lr"]) or {})["number"] for n in (1, 2, 3)] == expected
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,12 @@ What happens when a worker dies
     happens: the run's record, or none and the error. ``sweep/driver: _settle`` tries a run without a record once
     more; if that leaves none either, ``sweep/ledger: fail`` records it as FAILED, and the study goes on. A fault of
     the machine (disk, network; ``workers/faults``) is charged to no run: the sweep ends with a sentence, and the same
-    command goes on.
+    command goes on. After three failed runs in a row, with none that worked between them, the set-up is at fault and no
+    setting (``sweep/driver: _judge``): these records go, and the sweep ends with the first error.
 
 What happens when the sweep is killed
     Its workers end by themselves within seconds (``workers/perform: _end_with``), and nobody writes what they measured.
     The operating system releases the lock (``sweep/ledger: opened``). The same command reads the records that are there
-    and asks for the missing trials with the same settings.
+    and asks for the missing trials with the same settings. So it is after a power loss: a record is on the
+    disk before it has its name (``study/files: replacing``), so it is whole or absent, and an absent run is made again.
 """

@@ -1,10 +1,12 @@
-"""The door: what a program that is tuned brings, and all that tuning knows of it.
+"""The door: what a program that is tuned brings, and nearly all that tuning knows of it.
 
 A task turns a Hydra configuration into plain values, one per dotted key (`Task.values`), and plain values into what one
 run measured (`Task.train`). Nothing else is asked of a program. What it may say besides: what a run costs, what of
 its configuration changes no result, what is fetched or checked before the first run (`prepare`), and what a worker
 needs that shares nothing with the sweep (`pack`, `unpack`). Our own training is one such task (`image_task`); a
-function of anyone's Hydra application becomes one by `mnist_scaling.cell_task` (`app`).
+function of anyone's Hydra application becomes one by `mnist_scaling.cell_task` (`app`). Beside this door tuning knows
+two keys and what a record says of them, which programs without them never meet: the cap on a run's length
+(`study.identity.CAP`), which may be raised, and the last branch (`cell.trial.LAST`), which repeats need not exceed.
 
 A job travels as plain values, and the task as a reference to the program by its module or file, which a worker imports
 once; only a function that lives in no file, such as a notebook's, is pickled whole.
@@ -91,9 +93,9 @@ class Task:
         """Top-level keys of a configuration that a run is made of."""
         return [str(key) for key in cfg if key not in ("hydra", "search_space")]
 
-    def changed(self, values: Values, changes: Values) -> dict[str, Any]:
-        """Values with some changed, checked like `values`."""
-        return {**values, **changes}
+    def checked(self, values: Values) -> dict[str, Any]:
+        """Values of which some were changed, checked like `values`; raises InputError where they break a rule."""
+        return dict(values)
 
     def of_stage(self, values: Values, stage: str) -> dict[str, Any]:
         """Values of a run that is a trial or a repeat, where that makes a difference to the program."""

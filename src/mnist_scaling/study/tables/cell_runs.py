@@ -16,7 +16,7 @@ from mnist_scaling.study.columns import BRANCH, COMPLETE, CONTROL, REPEAT, TRIAL
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import STUDY, TRIALS
 from mnist_scaling.study.tables.csv_table import read_study_table
-from mnist_scaling.study.tables.trials_and_cells import seed_of
+from mnist_scaling.study.tables.selection import Key, current_repeats, key_of, seed_of
 
 OF_RUN = {"test_loss": "test_loss", "test_error": "test_error", "repeat_val_loss": "val_loss"}
 """Columns of cells.csv that are means over repeats, and the column of trials.csv that they are means of."""
@@ -24,20 +24,9 @@ OF_RUN = {"test_loss": "test_loss", "test_error": "test_error", "repeat_val_loss
 _DECADE = 10.0
 """A choice between positive numbers whose largest is this many times the smallest is taken for one on a log scale."""
 
-_Key = tuple[str, ...]
 
-
-def _key(values: Sequence[Any]) -> _Key:
-    """Values as text, by which rows of two tables are matched; two empty fields are equal."""
-    numbers = (int, float)
-    return tuple(
-        "" if pd.isna(v) else f"{v:.12g}" if isinstance(v, numbers) and not isinstance(v, bool) else str(v)
-        for v in values
-    )
-
-
-def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[_Key]:
-    return [_key(values) for values in table[list(columns)].itertuples(index=False)] if columns else [()] * len(table)
+def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[Key]:
+    return [key_of(row, columns) for row in table.to_dict("records")]
 
 
 def _finished(trials: pd.DataFrame, stage: str) -> pd.DataFrame:
@@ -112,15 +101,13 @@ def runs_of(folder: Path, cells: pd.DataFrame, loss: str) -> list[dict[int, floa
     return repeat_losses(cells, read_study_table(folder / TRIALS), axes, tuned, loss)
 
 
-def _by_seed(trials: pd.DataFrame, keys: Sequence[str], loss: str) -> dict[_Key, dict[int, float]]:
+def _by_seed(trials: pd.DataFrame, keys: Sequence[str], loss: str) -> dict[Key, dict[int, float]]:
     """Losses of finished repeats by their seed, by the values of the keys."""
-    runs = _finished(trials, REPEAT)
-    found: dict[_Key, dict[int, float]] = {}
-    if seed_of(trials) not in trials:
-        return found
-    for key, seed, value in zip(_keys(runs, keys), runs[seed_of(trials)], runs[loss], strict=True):
-        found.setdefault(key, {})[int(seed)] = float(value)
-    return found
+    seed, runs = seed_of(trials), _finished(trials, REPEAT)
+    if seed not in trials:
+        return {}
+    current = current_repeats(runs.to_dict("records"), keys)
+    return {key: {int(row[seed]): float(row[loss]) for row in rows} for key, rows in current.items()}
 
 
 @dataclass(frozen=True)
@@ -154,7 +141,7 @@ def tuned_trials(folder: Path, cells: pd.DataFrame, trials: pd.DataFrame, axes: 
     if not described or any(c not in trials for c in ("stage", "state", "val_loss", *axes)):
         return Tried({}, (), "There is no record of what each cell tried.")
     grid = [a for a in axes if a != BRANCH]
-    known = {_key([cell["axes"][a] for a in grid]): _ranges(cell["space"]) for cell in described}
+    known = {key_of(cell["axes"], grid): _ranges(cell["space"]) for cell in described}
     ranges = [known.get(key) for key in _keys(cells, grid)]
     every = [found for found in ranges if found is not None]
     if len(every) < len(ranges):

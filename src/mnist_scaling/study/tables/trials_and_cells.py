@@ -22,17 +22,11 @@ from mnist_scaling.study.columns import (
     REPEAT,
     RESULT_COLUMNS,
     RUN_SEED,
-    SEED,
     TRIAL,
     TRIAL_COLUMNS,
 )
-from mnist_scaling.study.flags import UNDERTRAINED
-from mnist_scaling.study.records import MORE, WANTED, branch_rows
-
-
-def seed_of(columns: Iterable[str]) -> str:
-    """Column of the seed that a run was trained with."""
-    return RUN_SEED if RUN_SEED in columns else SEED
+from mnist_scaling.study.records import MORE, WANTED
+from mnist_scaling.study.tables.selection import best_trial, current_repeats, key_of
 
 
 def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
@@ -76,37 +70,6 @@ def unmeasured(trials: pd.DataFrame) -> list[str]:
     return [*gone, *(f"{name}_se" for name in gone), *(name for name, needs in derived.items() if needs & gone)]
 
 
-def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> Mapping[str, Any] | None:
-    """The COMPLETE trial with the lowest validation loss, the earliest of equals; None if there is none.
-
-    One that a cap cut short gives way to a later one of its setting, which a higher cap has taken on.
-    """
-    complete = [row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE]
-
-    def taken_on(row: Mapping[str, Any]) -> bool:
-        later = [other for other in complete if other["number"] > row["number"]]
-        return any(all(same(row[key], other[key]) for key in tuned) for other in later)
-
-    standing = [row for row in complete if not (UNDERTRAINED in str(row.get("flags")) and taken_on(row))]
-    return min(standing, key=lambda row: (float(row["val_loss"]), row["number"]), default=None)
-
-
-def selected_trials(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> dict[int, float | None]:
-    """Trials of one cell whose settings are to be repeated: the number, and the largest branch that selected it.
-
-    Without branches it has one entry, whose value is None. With branches each branch selects its own best trial, and a
-    repeat need not go beyond the largest branch that selected its setting.
-    """
-    expanded = [one for row in rows for one in branch_rows(row)]
-    last: dict[int, float | None] = {}
-    for share in sorted({one[BRANCH] for one in expanded if BRANCH in one}) or [None]:
-        mine = [one for one in expanded if one.get(BRANCH) == share]
-        best = best_trial(mine, tuned)
-        if best is not None:
-            last[int(best["number"])] = share
-    return last
-
-
 def _cell(runs: pd.DataFrame, tuned: Sequence[str], further: Sequence[str]) -> dict[str, Any]:
     trials = runs[runs["stage"] == TRIAL]
     row: dict[str, Any] = {
@@ -120,20 +83,17 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str], further: Sequence[str]) -> d
         "widened": "",
         "flags": "",
     }
-    best = best_trial(runs.to_dict("records"), tuned)
+    records = runs.to_dict("records")
+    best = best_trial(records, tuned)
     if best is None:
         return row
     copied = [name for name in (*tuned, *RESULT_COLUMNS) if name not in ("test_loss", "test_error", "train_loss")]
     row |= {name: best[name] for name in copied}
     row["flags"] = _union([best["flags"]])
     row["flops_6nd"] = 6 * best["n_params"] * best["n_seen"]
-    repeats = runs[(runs["stage"] == REPEAT) & (runs["state"] == COMPLETE)]
     # Later trials may have selected another setting, so only repeats of the setting that is selected now count.
-    # A key that only other cells tune is empty here, and two empty fields are equal.
-    selected, others = pd.Series({name: best[name] for name in tuned}, dtype=object), repeats[list(tuned)]
-    repeats = repeats[((others == selected) | (others.isna() & selected.isna())).all(axis=1)]
-    # A repeat that a cap cut short is made again under a higher one, with its seed and a later number.
-    repeats = repeats[~repeats[seed_of(repeats)].duplicated(keep="last")]
+    done = current_repeats((run for run in records if run["state"] == COMPLETE), tuned)
+    repeats = pd.DataFrame(done.get(key_of(best, tuned), []), columns=runs.columns)
     row["n_repeats"] = len(repeats)
     if repeats.empty:
         return row
@@ -167,9 +127,11 @@ def curves_table(
     points = []
     curved = [row for row in rows if row["stage"] == REPEAT and row["state"] == COMPLETE and row.get("curve")]
     largest = [row for row in curved if row.get(BRANCH) == max(row[WANTED], default=row.get(BRANCH))]
+    keys = (*axes, *tuned)
+    # A row lacks what only other cells tune.
+    current = current_repeats([{**dict.fromkeys(keys), **row} for row in largest], keys)
     for cell, selection in enumerate(cells.to_dict("records")):
-        mine = [row for row in largest if all(same(row.get(key), selection[key]) for key in (*axes, *tuned))]
-        for row in {row[seed_of(row)]: row for row in mine}.values():
+        for row in current.get(key_of(selection, keys), []):
             points += _points(row, cell)
     return pd.DataFrame(points, columns=list(CURVE_COLUMNS))
 
@@ -182,8 +144,3 @@ def _points(row: Mapping[str, Any], cell: int) -> list[dict[str, Any]]:
         values = dict(zip(CURVE_FIELDS, point, strict=True))
         found.append({"cell": cell, **known, **values, "flops": round(values["n_seen"] * per_example)})
     return found
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two settings are equal; two absent ones are."""
-    return bool(a == b or (pd.isna(a) and pd.isna(b)))

@@ -174,8 +174,8 @@ class IsoFlopBudget(Passes):
         self.examples = round(budget / flops_per_example)
         # A sweep asks before it starts, with the config's own batch size. What its tuner tries then may be too
         # large for the budget; that is a poor trial, and the tuner learns from it.
-        tuned = config.trial.stage != SINGLE
-        least = FEWEST_EXAMPLES if tuned else max(FEWEST_BATCHES * config.optim.batch_size, FEWEST_EXAMPLES)
+        from_a_sweep = config.trial.stage != SINGLE
+        least = FEWEST_EXAMPLES if from_a_sweep else max(FEWEST_BATCHES * config.optim.batch_size, FEWEST_EXAMPLES)
         require(
             self.examples >= least,
             f"`regime.flops` must pay for {FEWEST_BATCHES} batches and {FEWEST_EXAMPLES} examples, which is "

@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import create_trial
 
-from mnist_scaling.study.columns import DIVERGED_VALUE
+from mnist_scaling.study.columns import DIVERGED_VALUE, NO, YES
 from mnist_scaling.study.tables.fitted_rows import expected_least
 from mnist_scaling.tuning.cell.trial import Trial
 
@@ -20,6 +20,16 @@ MORE = 10
 
 LEAST_TRIALS = 6
 """Finished trials below which a tail can't be extrapolated."""
+
+
+def verdict(gain: float | None, noise: float | None, at_edge: bool) -> str | None:
+    """Whether a cell is certified as tuned: YES if no selected value lies on an edge and gain < noise, else NO.
+
+    `gain` is its `expected_gain` and `noise` that between seeds; None where either is unknown.
+    """
+    if gain is None or noise is None:
+        return None
+    return YES if not at_edge and gain < noise else NO
 
 
 def expected_gain(known: Sequence[float], beaten: int = 0, more: int = MORE) -> float | None:

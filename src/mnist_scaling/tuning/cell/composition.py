@@ -59,7 +59,7 @@ class Cell:
         if not changes:
             return self
         given = (f"{key}={config.literal(value)}" for key, value in changes.items())
-        values = self.task.changed(self.values, changes)
+        values = self.task.checked({**self.values, **changes})
         return replace(self, values=values, overrides=(*self.overrides, *given))
 
     @property
@@ -217,7 +217,7 @@ def _check_ranges(task: Task, values: Values, space: Mapping[str, BaseDistributi
     for key, distribution in space.items():
         for value in search_space.extremes(distribution):
             try:
-                task.changed(values, {key: value})
+                task.checked({**values, key: value})
             except (InputError, TypeError) as error:
                 said = str(error) if isinstance(error, InputError) else "it is of another type"
                 raise InputError(

@@ -115,7 +115,8 @@ def _cut_short(earlier: Sequence[Trial]) -> list[Mapping[str, Any]]:
     selected = best(earlier)
     if selected is None or not selected.is_cut:
         return []
-    again = any(trial.index > selected.index and trial.params == selected.params for trial in earlier)
+    later = [trial for trial in earlier if trial.index > selected.index and not trial.is_cut]
+    again = any(trial.params == selected.params for trial in later)
     return [] if again else [selected.params]
 
 

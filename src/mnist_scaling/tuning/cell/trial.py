@@ -14,8 +14,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.study.columns import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
-from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.identity import CAP
+from mnist_scaling.study.tables.selection import Finished, is_undertrained, key_of, selected
 from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.composition import Cell
 
@@ -54,6 +54,9 @@ class Trial:
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What sampler and pruner keep with the trial."""
     seconds: float | None = None
+    flags: str | None = None
+    spent: float | None = None
+    """FLOPs that the run took."""
     is_cut: bool = False
     """Whether a cap cut the run short that is higher by now."""
 
@@ -102,13 +105,15 @@ def trial_from_record(
         reports,
         record[NOTES],
         record["seconds"],
+        result.get("flags"),
+        result.get("flops_spent"),
         _is_cut(record, cap),
     )
 
 
 def _is_cut(record: Mapping[str, Any], cap: float | None) -> bool:
     """Whether a run had not converged at its cap, and the cap is higher now."""
-    cut = UNDERTRAINED in ((record["result"] or {}).get("flags") or "").split(";")
+    cut = is_undertrained((record["result"] or {}).get("flags"))
     return cut and cap is not None and record["config"].get(CAP, cap) < cap
 
 
@@ -152,17 +157,16 @@ def frozen(
 
 
 def best(trials: Iterable[Trial]) -> Trial | None:
-    """The trial with the lowest validation loss of those that came to their end, the earliest of equals.
-
-    One that a cap cut short gives way to a later one of its setting, which the higher cap has taken on.
-    """
-    complete = [trial for trial in trials if trial.loss is not None]
-    standing = [t for t in complete if not (t.is_cut and any(_takes_on(other, t) for other in complete))]
-    return min(standing, key=lambda trial: (trial.value, trial.index), default=None)
-
-
-def _takes_on(later: Trial, trial: Trial) -> bool:
-    return later.index > trial.index and later.params == trial.params
+    """The trial that is `selected` of those that came to their end."""
+    done = {t.index: t for t in trials}
+    number = selected(
+        [
+            Finished(t.index, t.loss, key_of(t.params, sorted(t.params)), t.flags, t.spent)
+            for t in done.values()
+            if t.loss is not None
+        ]
+    )
+    return None if number is None else done[number]
 
 
 def carried_settings(cell: Cell, neighbours: Sequence[Sequence[Trial]]) -> list[dict[str, Any]]:
@@ -172,8 +176,8 @@ def carried_settings(cell: Cell, neighbours: Sequence[Sequence[Trial]]) -> list[
     """
     carried: list[dict[str, Any]] = []
     for trials in neighbours:
-        selected = best(trials)
-        setting = dict(selected.params) if selected is not None else {}
+        found = best(trials)
+        setting = dict(found.params) if found is not None else {}
         if setting and setting.keys() == cell.space.keys() and setting not in carried:
             carried.append(setting)
     return carried
@@ -191,8 +195,8 @@ def shifted_trials(
         min((t.value for t in trials if t.state in (COMPLETE, DIVERGED) and t.value), default=None)
         for trials in (neighbour, own)
     )
-    selected = best(neighbour)
-    if least is None or here is None or selected is None or selected.params.keys() != ranges.keys():
+    theirs = best(neighbour)
+    if least is None or here is None or theirs is None or theirs.params.keys() != ranges.keys():
         return []
     # The carried settings are tried first, so the best loss so far is at most that of the carried setting.
     shift = here / least

@@ -51,18 +51,18 @@ class Driver:
         found = parents(cells, method.transfer)
         self.parents = {name: [self.cells[cell.name] for cell in found[name]] for name in self.cells}
         self._running: dict[Future[Outcome], Job] = {}
-        self._failed: list[Job] = []
+        self._failed: list[tuple[Job, Mapping[str, Any]]] = []
         self._fault: str | None = None
         self._written, self._writing = 0.0, 0.0
 
     def is_finished(self) -> bool:
         """Whether no run is left to do."""
-        return all(cell.tuned and not cell.repeats_left for cell in self.cells.values())
+        return all(cell.trials_done and not cell.repeats_left for cell in self.cells.values())
 
     def finish(self) -> None:
         """Write whatever a finished study lacks beside its records; study.json stays that of the sweep that trained."""
         for cell in self.cells.values():
-            cell.certify()
+            cell.complete_description()
         known = files.read_json(self.folder / layout.STUDY) or self._provenance
         study_tables.write(self.folder, self.ledger.rows, known)
 
@@ -84,21 +84,21 @@ class Driver:
                 if self._fault is not None:
                     raise faults.from_text(self._fault)
                 for cell in self.cells.values():
-                    cell.certify()
+                    cell.complete_description()
             finally:
                 self._write_tables()
 
     def _fill(self) -> bool:
         """Hand over jobs while there is room; whether any job is under way."""
         room = self._workers.room() if self._fault is None else 0
-        for cell in [cell for cell in self._by_chain if not cell.tuned and self._is_ready(cell)]:
+        for cell in [cell for cell in self._by_chain if not cell.trials_done and self._is_ready(cell)]:
             if room is not None and room <= 0:
                 break
             room = self._submit(cell.next_trials(self.parents[cell.cell.name]), room)
         # A round ends with its longest job, and trials must not wait for a repeat.
         longest = None if self._workers.isolates else max((job.cost for job in self._running.values()), default=None)
         # No job waits for a repeat, so repeats take the places that trials leave free.
-        for cell in [cell for cell in self._by_cost if cell.tuned and not cell.asked_repeats]:
+        for cell in [cell for cell in self._by_cost if cell.trials_done and not cell.asked_repeats]:
             if room is not None and room <= 0:
                 break
             if longest is None or cell.cell.cost <= longest:
@@ -109,7 +109,7 @@ class Driver:
         return bool(self._running)
 
     def _is_ready(self, cell: CellState) -> bool:
-        return all(parent.tuned for parent in self.parents[cell.cell.name])
+        return all(parent.trials_done for parent in self.parents[cell.cell.name])
 
     @cached_property
     def _by_cost(self) -> list[CellState]:
@@ -172,26 +172,25 @@ class Driver:
             else:
                 again.append(replace(job, is_second_attempt=True))
         for job, _ in ended:
-            cell = self.cells[job.cell]
             if all(other.folder != job.folder for other in again):
-                cell.running = [other for other in cell.running if other.folder != job.folder]
-        self._judge([job for job, _ in ended if self.ledger.row(job) is not None])
+                self.cells[job.cell].ended(job)
+        self._judge([(job, row) for job, _ in ended if (row := self.ledger.row(job)) is not None])
         for cell in {job.cell: self.cells[job.cell] for job, _ in ended}.values():
-            if cell.tuned and not cell.running:
-                cell.certify()  # while other cells keep the workers busy
+            if cell.trials_done and not cell.running:
+                cell.complete_description()  # while other cells keep the workers busy
         for job in again:
             self._submit([job], None)
             if not self._workers.isolates:
                 self._settle(self._ended())
 
-    def _judge(self, settled: Sequence[Job]) -> None:
+    def _judge(self, settled: Sequence[tuple[Job, Mapping[str, Any]]]) -> None:
         """Stop after several failures in a row, because a fault of the set-up must not count as trials."""
-        failed = [job for job in settled if (self.ledger.row(job) or {})["state"] == FAILED]
+        failed = [(job, row) for job, row in settled if row["state"] == FAILED]
         self._failed = [*self._failed, *failed] if len(failed) == len(settled) else []
         if len(self._failed) < _FAILURES:
             return
-        error = (self.ledger.row(self._failed[0]) or {})["error"]
-        for job in self._failed:
+        error = self._failed[0][1]["error"]
+        for job, _ in self._failed:
             self.ledger.delete(self.cells[job.cell].cell, job.stage, job.index)
         raise faults.SetUpError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 

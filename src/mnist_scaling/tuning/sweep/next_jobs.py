@@ -24,7 +24,7 @@ from mnist_scaling.study.columns import (
     TRIAL,
     column_of,
 )
-from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.selection import selected_trials
 from mnist_scaling.tuning.cell import certificate, next_settings, search_space
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
@@ -75,14 +75,14 @@ class CellState:
         return next_settings.trials_left(self.cell, self._ledger.n_trials(self.cell), self._method.effort)
 
     @property
-    def tuned(self) -> bool:
+    def trials_done(self) -> bool:
         """Whether all trials are done."""
         return self.trials_left == 0
 
     @property
     def repeats_left(self) -> int:
         """Repeats that have no record yet, as far as is known before the selection."""
-        if self.tuned:
+        if self.trials_done:
             return len(self._missing_repeats())
         settings = 1 + (self._method.effort.repeat_control and self._control() is not None)
         return max(self._method.effort.n_repeats * settings - len(self._ledger.repeats(self.cell)), 0)
@@ -100,7 +100,7 @@ class CellState:
 
     def next_repeats(self) -> list[Job]:
         """Repeats of the selected settings that have no record yet; once, because none depends on another."""
-        if self.asked_repeats or self.running or not self.tuned:
+        if self.asked_repeats or self.running or not self.trials_done:
             return []
         known = self._ledger.repeats(self.cell)
         for repeat in next_settings.shorter_repeats(self.cell, self._selected(), known):
@@ -109,6 +109,10 @@ class CellState:
         self.asked_repeats = True  # a run that leaves no record is handled by the driver
         return list(self.running)
 
+    def ended(self, job: Job) -> None:
+        """A job is no longer under way."""
+        self.running = [other for other in self.running if other.folder != job.folder]
+
     def _missing_repeats(self) -> list[RepeatRun]:
         known = self._ledger.repeats(self.cell)
         return next_settings.missing_repeats(self.cell, self._selected(), known, self._method.effort.n_repeats)
@@ -116,8 +120,8 @@ class CellState:
     def _selected(self) -> list[dict[str, Any]]:
         """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
         rows = self._ledger.cell_rows(self.cell)
-        settings, tuned = [], [column_of(key) for key in self.cell.space]
-        for number, last in trials_and_cells.selected_trials(rows, tuned).items():
+        settings, columns = [], [column_of(key) for key in self.cell.space]
+        for number, last in selected_trials(rows, columns).items():
             row = next(row for row in rows if row["number"] == number)
             setting = {key: row[column_of(key)] for key in self.cell.space}
             settings.append(setting if last is None else setting | {LAST: last})
@@ -167,8 +171,8 @@ class CellState:
         content |= {"space": search_space.describe(space), "limits": self.cell.limits, "widened": widened}
         files.write_json(self._ledger.folder / self.cell.folder / layout.CELL, content | more)
 
-    def certify(self) -> None:
-        """Write a tuned cell's importances, and how many settings it repeats, unless they are there."""
+    def complete_description(self) -> None:
+        """Add importances, and how many settings are repeated, to a cell.json that lacks them: all trials are done."""
         trials = self._ledger.trials(self.cell)
         known = records.read_cell(self._ledger.folder / self.cell.folder)
         if trials and (known is None or not {IMPORTANCES, REPEATED} <= known.keys()):

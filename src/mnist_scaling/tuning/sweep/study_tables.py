@@ -16,18 +16,15 @@ from mnist_scaling.study.columns import (
     BRANCH,
     COMPLETE,
     IMPORTANCE,
-    NO,
     NOTHING_TUNED,
-    REPEAT,
     RUN_SEED,
     TRIAL,
-    YES,
     column_of,
 )
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.tables.trials_and_cells import same
+from mnist_scaling.study.tables.selection import Key, current_repeats, key_of
 from mnist_scaling.tuning.cell import certificate, search_space
 from mnist_scaling.tuning.cell.composition import Cell
 
@@ -66,20 +63,20 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     # Rows of a cell wait for its record: without one nobody knows the ranges that it was tuned in.
     rows = {path: row for path, row in rows.items() if path.parent in described}
     grid = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
-    tuned = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
+    tuned_columns = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
     ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in grid), str(item[0])))
     expanded = [row for _, run in ordered for row in records.branch_rows(run)]
     axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
     devices = sorted({row["device"] for row in rows.values() if row.get("device")})
-    trials = trials_and_cells.trials_table(expanded, axes, tuned)
+    trials = trials_and_cells.trials_table(expanded, axes, tuned_columns)
     if "seed" in axes:
         trials.insert(trials.columns.get_loc("number") + 1, RUN_SEED, [row[RUN_SEED] for row in expanded])
     tables = {layout.TRIALS: trials}
     if not trials.empty:
-        table = trials_and_cells.cells_table(trials, axes, tuned)
-        by_key = {_key(cell["axes"], grid): cell for cell in cells}
-        tables[layout.CELLS] = _certified(table, trials, axes, tuned, by_key)
-        points = trials_and_cells.curves_table(expanded, table, axes, tuned)
+        table = trials_and_cells.cells_table(trials, axes, tuned_columns)
+        by_key = {key_of(cell["axes"], grid): cell for cell in cells}
+        tables[layout.CELLS] = _certified(table, trials, axes, tuned_columns, by_key)
+        points = trials_and_cells.curves_table(expanded, table, axes, tuned_columns)
         tables |= {} if points.empty else {layout.CURVES: points}
     gone = trials_and_cells.unmeasured(trials)
     texts = {name: made.drop(columns=gone, errors="ignore").to_csv(index=False) for name, made in tables.items()}
@@ -88,7 +85,7 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
         "name": folder.name,
         "axes": axes,
         "grid": grid,
-        "tuned": tuned,
+        "tuned": tuned_columns,
         "devices": devices,
         records.TABLES: {name: files.checksum(text.encode()) for name, text in texts.items()},
     }
@@ -101,33 +98,26 @@ def _certified(
     table: pd.DataFrame,
     trials: pd.DataFrame,
     axes: list[str],
-    tuned: list[str],
-    cells: Mapping[tuple[Any, ...], Mapping[str, Any]],
+    tuned_columns: list[str],
+    cells: Mapping[Key, Mapping[str, Any]],
 ) -> pd.DataFrame:
     """cells.csv with what says how far each cell is tuned: the columns that the certificate fills."""
-    runs = _grouped(trials, axes)
-    rows = table.to_dict("records")
-    selected = {_key(row, axes): row for row in rows}
+    runs: dict[Key, list[dict[str, Any]]] = {}
+    for run in (every := trials.to_dict("records")):
+        runs.setdefault(key_of(run, axes), []).append(run)
+    rows = {key_of(row, axes): row for row in table.to_dict("records")}
     # Other branches of one run may have selected, and repeated, other settings.
-    repeats = {
-        key: _latest(r for r in mine if r["stage"] == REPEAT and all(same(r[t], selected[key][t]) for t in tuned))
-        for key, mine in runs.items()
-    }
+    current = current_repeats(every, [*axes, *tuned_columns])
+    repeats = {key: current.get((*key, *key_of(rows[key], tuned_columns)), []) for key in runs}
     pooled = certificate.pooled_noise([_losses(mine) for mine in repeats.values()])
-    certificates = []
-    for row in rows:
-        key = _key(row, axes)
-        cell = cells[_key(row, [a for a in axes if a != BRANCH])]
-        certificates.append(_certificate(row, cell, runs[key], repeats[key], pooled))
+    grid = [a for a in axes if a != BRANCH]
+    certificates = [
+        _certificate(row, cells[key_of(row, grid)], runs[key], repeats[key], pooled) for key, row in rows.items()
+    ]
     certified = pd.DataFrame(certificates, index=table.index)
     return table.drop(columns=[c for c in certified if c in table]).join(certified)[
         [*table.columns, *(c for c in certified if c not in table)]
     ]
-
-
-def _latest(repeats: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The last repeat of each seed: one that a cap cut short is made again under a higher one."""
-    return list({row[trials_and_cells.seed_of(row)]: row for row in repeats}.values())
 
 
 def _certificate(
@@ -147,33 +137,16 @@ def _certificate(
     noise = certificate.noise(_losses(repeats), pooled)
     edges, limits = _at_ends(row, cell)
     lost = any(r["state"] != COMPLETE for r in repeats)
-    tuned = None
-    if not cell["space"]:
-        tuned = NOTHING_TUNED
-    elif gain is not None and noise is not None:
-        tuned = YES if not edges and gain < noise else NO
     return {
         "expected_gain": gain,
         "noise": noise,
-        "tuned": tuned,
+        "tuned": certificate.verdict(gain, noise, bool(edges)) if cell["space"] else NOTHING_TUNED,
         "edges": ";".join(edges),
         "limits": ";".join(limits),
         "widened": ";".join(column_of(k) for k in cell.get("widened", [])),
         "flags": ";".join(filter(None, [SEARCH_EDGE if edges else "", REPEAT_LOST if lost else "", row["flags"]])),
         **{f"{IMPORTANCE}{column_of(k)}": v for k, v in cell.get("importances", {}).items()},
     }
-
-
-def _grouped(trials: pd.DataFrame, axes: list[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in trials.to_dict("records"):
-        groups.setdefault(_key(row, axes), []).append(row)
-    return groups
-
-
-def _key(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[Any, ...]:
-    """A row's place in the grid; an empty field, which a row without branches has for its branch, is None."""
-    return tuple(None if pd.isna(row[a]) else row[a] for a in axes)
 
 
 def _losses(rows: Sequence[Mapping[str, Any]]) -> list[float]:

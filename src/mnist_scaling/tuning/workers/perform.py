@@ -46,7 +46,7 @@ def _perform(parcel: Parcel, task: Task, held: contextlib.ExitStack) -> Outcome:
     if not os.access(folder, os.W_OK):  # a worker that does not share the study's folder
         temporary = tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)
         folder = Path(held.enter_context(temporary))
-    values = task.changed(parcel.values, {})
+    values = task.checked(parcel.values)
     here = task.unpack(values, parcel.payload, parcel.is_at_home, held)
     judge, job = _Judge(parcel.job), parcel.job
     record = measure(values, job.stage, job.seed, lambda: task.train(here, judge if job.pruning else None, folder))
