@@ -21,8 +21,8 @@ from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, short_o
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.ahead import Foreseen, leave_future_out
 from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.outlook import Foreseen, leave_future_out
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
 from mnist_scaling.reporting.documents.fits_json import Fits
@@ -172,7 +172,7 @@ def _foreseen(result: Result, wanted: bool | None, of_study: bool) -> list[Fores
     """Leave-future-out, where it is wanted; of a study without being asked for, unless its cells are too few."""
     if wanted or (wanted is None and of_study):
         with contextlib.suppress(*(() if wanted else (InputError,))):
-            return leave_future_out(result)
+            return leave_future_out(result.model, result.options.seed)
     return None
 
 

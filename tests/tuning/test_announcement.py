@@ -12,7 +12,7 @@ from mnist_scaling import config
 from mnist_scaling.study.console import clock
 from mnist_scaling.tuning.cell import composition, partitioning
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.cluster_launcher import DaskLauncher, RayLauncher
+from mnist_scaling.tuning.launcher import DaskLauncher, RayLauncher
 from mnist_scaling.tuning.sweep import announcement, forecast
 from mnist_scaling.tuning.sweep.forecast import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.ahead import Prediction, predict
 from mnist_scaling.fitting.diagnostics import Flag, cells_of, of_cells, of_laws
 from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, Options, describing, fit_part
 from mnist_scaling.fitting.frontier.methods import read_off
@@ -18,7 +19,6 @@ from mnist_scaling.fitting.headline import Headline, headline
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Model, Posterior, surface
-from mnist_scaling.fitting.outlook import Prediction, predict
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import (
     Slice,

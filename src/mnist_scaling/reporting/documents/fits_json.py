@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.ahead import Foreseen
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.headline import Headline
-from mnist_scaling.fitting.outlook import Foreseen
 from mnist_scaling.fitting.uncertainty.interval import OMITTED, UNKNOWN, Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, read
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord

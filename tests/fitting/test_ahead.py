@@ -9,14 +9,14 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse
-from mnist_scaling.fitting.outlook import BUDGETS, leave_future_out
+from mnist_scaling.fitting.ahead import BUDGETS, leave_future_out
 
 from .tables import design, grid
 
 
 def test_what_is_foreseen_does_not_know_the_losses_ahead():
     result = analyse(grid(noise=0.02), Options(draws=0))
-    rows, found = result.model.rows, leave_future_out(result)
+    rows, found = result.model.rows, leave_future_out(result.model, result.options.seed)
     assert np.mean([one.inside for one in found]) > 0.8
     cost = rows.inputs["C"]
     for reach in BUDGETS:
@@ -24,7 +24,7 @@ def test_what_is_foreseen_does_not_know_the_losses_ahead():
         assert {one.row for one in ahead} == set(np.flatnonzero(cost > cost.max() / reach))
         assert {one.seen for one in ahead} == {len(rows) - len(ahead)}
     other = replace(rows, loss=np.where(cost > cost.max() / BUDGETS[0], 2 * rows.loss, rows.loss))
-    again = leave_future_out(replace(result, model=replace(result.model, rows=other)))
+    again = leave_future_out(replace(result.model, rows=other), result.options.seed)
     for one, two in zip(found, again, strict=True):
         assert two.measured == pytest.approx(2 * one.measured)
         if one.reach == BUDGETS[0]:
@@ -40,4 +40,4 @@ NEAR = {"N": np.array([1e4, 1e4, 2e4, 2e4]), "D": np.array([1e4, 2e4, 1e4, 2e4])
 def test_too_few_rows_below_are_refused(inputs):
     result = analyse(grid(inputs=inputs), Options(draws=0))
     with pytest.raises(InputError, match="add cells, or leave it out"):
-        leave_future_out(result)
+        leave_future_out(result.model, result.options.seed)
