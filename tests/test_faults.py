@@ -161,10 +161,11 @@ def test_a_setting_that_kills_its_worker_twice_is_recorded_and_the_sweep_goes_on
 def test_a_worker_killed_while_it_starts_does_not_stop_the_sweep(data_dir: str, tmp_path: Path) -> None:
     """Its start-up data once filled a pipe that nobody read any more, and the sweep waited for ever."""
     sweep = start(tmp_path, data_dir, "hydra.launcher.n_workers=1", "hydra.sweeper.n_trials=1")
-    wait_for(lambda: bool(workers_of(sweep.pid)))
     for _ in range(3):  # at once, before it has read anything
-        wait_for(lambda: bool(workers_of(sweep.pid)))
-        os.kill(workers_of(sweep.pid)[0], signal.SIGKILL)
+        seen: list[int] = []
+        wait_for(lambda seen=seen: bool(seen.extend(workers_of(sweep.pid)) or seen))  # type: ignore[misc]
+        with contextlib.suppress(ProcessLookupError):  # it may have gone by itself since it was seen
+            os.kill(seen[0], signal.SIGKILL)
         time.sleep(0.3)
     assert sweep.wait(timeout=300) == 0
     assert pd.read_csv(tmp_path / "multirun/smoke/cells.csv")["n_trials"].tolist() == [1] * 4
