@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from dataclasses import FrozenInstanceError, asdict
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -11,8 +10,15 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 
 from mnist_scaling import cli, config
-from mnist_scaling.config import CurveConfig, DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
-from mnist_scaling.config.building import SCHEMAS, described_keys, help_page
+from mnist_scaling.config import (
+    SCHEMAS,
+    CurveConfig,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RegimeConfig,
+    RunConfig,
+)
 from mnist_scaling.errors import InputError
 
 
@@ -129,11 +135,11 @@ def test_values_that_break_a_rule_together_are_refused_and_no_half_of_them() -> 
 def test_the_help_says_what_every_key_means(command: str) -> None:
     """No key is without a meaning, and a default stands as one types it."""
     import_module(f"mnist_scaling.{command}")
-    found = list(described_keys(SCHEMAS[command]))
+    found = list(cli.described_keys(SCHEMAS[command]))
     assert [key for key, _, meaning in found if not meaning] == []
     assert {key for key, _, _ in found} >= {"fit": {"predict.N"}, "train": {"model.width", "optim.lr"}}.get(
         command, set()
     )
-    printed = help_page(SCHEMAS[command], Path(cli.conf_dir()) / f"{command}.yaml")
+    printed = cli.help_page(command)
     assert f"python -m mnist_scaling.{command}" in printed
     assert not {"None", "True", "False", "()"} & {line.partition("=")[2] for line in printed.splitlines()}

@@ -1,19 +1,23 @@
-"""What all commands share: where conf/ lies, and how an error reaches the user."""
+"""What all commands share: where conf/ lies, what --help prints, and how an error reaches the user."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import errno
+import functools
+import inspect
 import io
 import os
-import re
 import sys
-import traceback
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
-from mnist_scaling.errors import InputError, nearest, printable
+from mnist_scaling.errors import explain, printable
 
 _PACKAGE = Path(__file__).resolve().parent
 _DEBUG = "HYDRA_FULL_ERROR"
@@ -27,6 +31,9 @@ _ANEW = "No file is half-written; the same command starts anew."
 
 _RUNS_STUDIES = ("ask",)
 """Commands that run studies without being told -m."""
+
+_SET_BY_SWEEPS = ("trial", "init_sha256", "data.sha256")
+"""Keys that no person sets."""
 
 _wants_traceback: list[bool] = []
 """Whether the user set `_DEBUG` for the running command; `run` always sets it for Hydra."""
@@ -62,7 +69,7 @@ def run(main: Callable[[], object], config_name: str) -> None:
         sys.stdout, sys.stderr = map(_lasting, streams)
         with user_errors(config_name):
             if {"--help", "-h"} & set(sys.argv[1:]):
-                print(_help(config_name))
+                print(help_page(config_name))
             else:
                 note_repeated(sys.argv[1:])
                 main()
@@ -86,19 +93,68 @@ def note_repeated(arguments: Sequence[str]) -> None:
         print(f"Note: `{key}` is given {keys.count(key)} times: the last one counts.", file=sys.stderr)
 
 
-def _help(config_name: str) -> str:
-    """What a command does, and all of its keys; of ``train`` also the groups, and the keys of a sweep."""
-    from mnist_scaling.config.building import SCHEMAS, help_page
+def help_page(command: str) -> str:
+    """The first comment of a command's file in conf/, and all of its keys; of ``train`` those of a sweep, too."""
+    from mnist_scaling.config import SCHEMAS
 
     conf = Path(conf_dir())
-    text = help_page(SCHEMAS[config_name], conf / f"{config_name}.yaml")
-    if config_name != "train":
-        return text
-    groups = ("model", "data", "optim", "regime", "experiment", "scale", "hydra/launcher")
-    options = {group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in groups}
-    shown = [f"  {group}={'|'.join(names)}" for group, names in options.items()]
-    sweep = (conf / "hydra/sweeper/cells.yaml").read_text(encoding="utf-8")
-    return "\n".join([text, "", "Groups:", "", *shown, "", "With -m, hydra.sweeper.KEY=…:", "", sweep.rstrip()])
+    lines = (conf / f"{command}.yaml").read_text(encoding="utf-8").splitlines()
+    head = [line.removeprefix("#").removeprefix(" ") for line in lines[: lines.index("")]]
+    parts = [*head, "", "Keys, each as key=default:", ""]
+    for key, value, meaning in described_keys(SCHEMAS[command]):
+        wrapped = textwrap.fill(meaning, 94, break_on_hyphens=False)
+        parts += [f"  {key}={_as_typed(value)}", textwrap.indent(wrapped, " " * 6)]
+    if command == "train":
+        groups = ("model", "data", "optim", "regime", "experiment", "scale", "hydra/launcher")
+        options = {group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in groups}
+        parts += ["", "Groups:", "", *(f"  {group}={'|'.join(names)}" for group, names in options.items())]
+        sweep = (conf / "hydra/sweeper/cells.yaml").read_text(encoding="utf-8")
+        parts += ["", "With -m, hydra.sweeper.KEY=…:", "", sweep.rstrip()]
+    return "\n".join(parts)
+
+
+def described_keys(schema: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every dotted key of a schema that a person sets, its default, and what the text below its field says."""
+    texts = _texts(schema)
+    for one in fields(schema):
+        key, value = f"{prefix}{one.name}", _default(one)
+        if key in _SET_BY_SWEEPS:
+            continue
+        # A sweep's `model` is a mapping, because every family has keys of its own; those of all stand in its base.
+        bases = [_default(f) for base in schema.__mro__[1:-1] for f in fields(base) if f.name == one.name]
+        value = next((older for older in bases if is_dataclass(older)), value)
+        if is_dataclass(value):
+            yield from described_keys(type(value), f"{key}.")
+        else:
+            yield key, value, " ".join(texts.get(one.name, "").split())
+
+
+def _default(one: Field[Any]) -> Any:
+    if one.default_factory is not MISSING:
+        return one.default_factory()
+    return None if one.default is MISSING else one.default
+
+
+def _texts(schema: type) -> dict[str, str]:
+    """Field to the string below it, which Python itself does not keep; a subclass's goes before its base's."""
+    texts = {}
+    for base in reversed([base for base in schema.__mro__ if is_dataclass(base)]):
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(node, ast.ClassDef)
+        for one, below in pairwise(node.body):
+            is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+            if isinstance(one, ast.AnnAssign) and is_text:
+                texts[ast.unparse(one.target)] = str(ast.literal_eval(ast.unparse(below)))
+    return texts
+
+
+def _as_typed(value: Any) -> str:
+    """A default as one types it."""
+    if value is None:
+        return "null"
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(_as_typed, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class _LastingFile(io.FileIO):
@@ -146,104 +202,23 @@ def user_errors(config_name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sentence = None if any(_wants_traceback) else explain(error, config_name)
+        sentence = None if any(_wants_traceback) else explain(error, functools.partial(known_keys, config_name))
         if sentence is None:
             raise
         print(f"Error: {printable(sentence)}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def explain(error: BaseException, config_name: str) -> str | None:
-    """The sentence to print for a user's error that a command raised, or None when the error is a bug."""
-    # Imported here, because modules that need nothing of Hydra call `conf_dir` when they are imported.
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_hydra(error, config_name)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk must have room for the results, but it is full: free some space, and the same command resumes."
-    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE and error.filename:
-        return f"The output folder must be writable, but {error.filename} is not ({error.strerror}): mend or move it."
-    if isinstance(error, ValueError) and "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
-        return f"The command line must be what Hydra understands, but it says: {error}."
-    return None
-
-
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
-"""Errors of what can't be written: by permission, on a read-only disk, or because a folder is a file, or a file one."""
-
-_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
-
-
-def _explain_hydra(error: BaseException, config_name: str) -> str:
-    """One sentence for an error that Hydra or OmegaConf explains in several lines."""
-    text = f"{error}\n{error.__cause__ or ''}"
-    key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None)
-    if found := re.search(r"Could not override '([^']+)'", text):
-        if "is not in struct" in text or "not in '" in text:
-            return _unknown_key(found.group(1), config_name)
-        key = found.group(1)
-    if found := re.search(r"In '(.+?)': ConfigKeyError raised while composing config:\s+Key '([^']+)' not in", text):
-        return _unknown_key(str(key or found.group(2)), config_name, f"conf/{found.group(1)}.yaml has")
-    if (found := re.search(r"Key '([^']+)' (?:is )?not in ", text)) and key:
-        return _unknown_key(str(key), config_name)
-    if found := re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
-        kind = _KINDS.get(found.group(2), found.group(2))
-        name = f"`{key}`" if key else "A value"
-        return f"{name} must be {kind}, but got '{found.group(1)}': mend the value."
-    if key and re.search(r"Incompatible value 'None'|is not Optional", text):
-        return f"`{key}` must have a value, but got null: give one, or leave it out for its default."
-    if found := re.search(
-        r"Could not find '(.+)/([^/']+)'[\s\S]*?Available options in '[^']*':([\s\S]*?)Config search", text
-    ):
-        options = ", ".join(found.group(3).split())
-        return f"`{found.group(1)}` must be one of {options}, but got '{found.group(2)}': choose one of them."
-    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return (
-            f"A list of values is a sweep, but got `{found.group(1)}` for a single run: add `-m` to tune every cell, "
-            "or give one value."
-        )
-    if found := re.search(r"Error merging override ~(\S+)", text):
-        return f"A run must have all of its keys, but `~{found.group(1)}` takes one away: leave it out, or give one."
-    if found := re.search(r"Error merging override ([^=\s]+)=(.*)", text):
-        key, value = found.groups()
-        keys = [name for name in _known_keys(config_name) if name.startswith(f"{key}.")]
-        of = f"keys, such as {keys[0]}" if keys else "values of its own kind"
-        return f"`{key}` must hold {of}, but got {value}: mend the value."
-    if found := re.search(r"Error when parsing index: \d+, string: (.*?) out of ", text):
-        word = found.group(1)
-        fix = f"did you mean `name={word}`?" if word.isidentifier() else "quote or mend it."
-        return f"An override must be written key=value in Hydra's grammar, but got `{word}`: {fix}"
-    # OmegaConf's last lines locate a node inside its own objects, which does not help a user.
-    lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(line for line in lines if line and not re.match(r"(full_key|object_type|reference_type):?", line))
-
-
-def _unknown_key(key: str, config_name: str, where: str = "got") -> str:
-    known = _known_keys(config_name)
-    ends = [name for name in known if name.endswith(f".{key}")]  # lr for optim.lr
-    fix = nearest(ends[0] if ends else key, known, "`--cfg all` prints every key there is.")
-    return f"Every key must exist in the configuration, but {where} `{key}`: {fix}"
-
-
-def _known_keys(config_name: str) -> list[str]:
+def known_keys(config_name: str) -> list[str]:
     """Every dotted key of the command's configuration, for suggestions."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import DictConfig
+    from omegaconf import OmegaConf
 
-    def walk(node: DictConfig, prefix: str) -> list[str]:
-        keys: list[str] = []
-        for key in node:
-            keys.append(f"{prefix}{key!s}")
-            child = node._get_node(key)
-            if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-                keys += walk(child, f"{prefix}{key!s}.")
-        return keys
+    from mnist_scaling.config import flatten
 
     GlobalHydra.instance().clear()  # inside a command's body Hydra is still active; the command ends with this error
     with initialize_config_dir(conf_dir()):
-        return walk(compose(config_name, return_hydra_config=True), "")
+        nodes = OmegaConf.to_container(compose(config_name, return_hydra_config=True), resolve=False)
+    paths = [key.split(".") for key in flatten(nodes)]
+    return list(dict.fromkeys(".".join(path[:n]) for path in paths for n in range(1, len(path) + 1)))

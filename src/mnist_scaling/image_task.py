@@ -64,7 +64,7 @@ class ImageTask(Task):
 
     def defaults(self, values: Values) -> Values:
         """Those of `RunConfig`, with the keys of the run's own family."""
-        return _plain(config.defaults_like(config.from_values(values)))
+        return _plain(RunConfig(model=config.model_config(name := values["model.name"])(name=name)))
 
     def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         """One run (`training.loop`)."""

@@ -8,7 +8,7 @@ import pytest
 from hydra.errors import HydraException
 
 from mnist_scaling import cli
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, explain
 from mnist_scaling.tuning.cell import partitioning
 
 from .helpers import make_cells
@@ -93,4 +93,4 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     listed = partitioning.read_cell_list(write(tmp_path, "a.csv", "model.widht\n4\n"))
     with pytest.raises(HydraException) as error:
         make_cells(listed=listed)
-    assert "did you mean `model.width`" in (cli.explain(error.value, "train") or "")
+    assert "did you mean `model.width`" in (explain(error.value, lambda: cli.known_keys("train")) or "")
