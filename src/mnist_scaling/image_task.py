@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from mnist_scaling import config
 from mnist_scaling.config import DataConfig, RunConfig, TrainConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import layout
+from mnist_scaling.study import identity, layout
 from mnist_scaling.study.columns import TrainResult
 from mnist_scaling.tuning.task import Prepared, Report, Task, Values
 from mnist_scaling.tuning.workers import faults
@@ -43,6 +43,7 @@ class ImageTask(Task):
     # among them: both change the last bits of a loss.
     no_effect = ("data.dir", "data.path", "init_from", "save_weights", "name", "trial.stage")
     structural = ("model.name",)
+    checksums, cap, last = identity.CHECKSUMS, identity.CAP, "regime.last"
     command = ("python", "-m", "mnist_scaling.train")
     predicts_seconds = True
 

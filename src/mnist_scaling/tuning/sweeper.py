@@ -15,7 +15,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError, require
-from mnist_scaling.study import identity
 from mnist_scaling.tuning import task
 from mnist_scaling.tuning.launcher import LocalLauncher
 from mnist_scaling.tuning.workers import faults
@@ -189,7 +188,7 @@ class CellSweeper(Sweeper):
 
         arguments = self.task.named(self.config, arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
-        join(folder, cells, identity.CHECKSUMS, self.method.settings)
+        join(folder, cells, self.task.checksums, self.method.settings)
         return self._planned(folder, arguments, cells)
 
     def _check_launcher(self, cells: Sequence[Cell]) -> None:

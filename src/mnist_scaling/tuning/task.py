@@ -1,12 +1,10 @@
-"""The door: what a program that is tuned brings, and nearly all that tuning knows of it.
+"""The door: what a program that is tuned brings, and all that tuning knows of it.
 
 A task turns a Hydra configuration into plain values, one per dotted key (`Task.values`), and plain values into what one
 run measured (`Task.train`). Nothing else is asked of a program. What it may say besides: what a run costs, what of
 its configuration changes no result, what is fetched or checked before the first run (`prepare`), and what a worker
 needs that shares nothing with the sweep (`pack`, `unpack`). Our own training is one such task (`image_task`); a
-function of anyone's Hydra application becomes one by `mnist_scaling.cell_task` (`app`). Beside this door tuning knows
-two keys and what a record says of them, which programs without them never meet: the cap on a run's length
-(`study.identity.CAP`), which may be raised, and the last branch (`cell.trial.LAST`), which repeats need not exceed.
+function of anyone's Hydra application becomes one by `mnist_scaling.cell_task` (`app`).
 
 A job travels as plain values, and the task as a reference to the program by its module or file, which a worker imports
 once; only a function that lives in no file, such as a notebook's, is pickled whole.
@@ -67,6 +65,12 @@ class Task:
     """Config keys that change no result: a resume may change them."""
     structural: tuple[str, ...] = ()
     """Config keys on whose value it depends which other keys there are."""
+    checksums: tuple[str, ...] = ()
+    """Config keys of files' contents, which are known once `prepare` has opened the files."""
+    cap = ""
+    """Config key of the cap on a run's length: raised, it takes on the runs that it had cut short, and no others."""
+    last = ""
+    """Config key of the last branch of a run that measures several: repeats go no further than their setting needs."""
     meanings: Mapping[str, str] = {}
     """What the program's further columns mean, by column, for columns.json."""
     command: tuple[str, ...] = ()

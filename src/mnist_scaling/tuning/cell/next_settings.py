@@ -245,7 +245,7 @@ def missing_repeats(
     taken = {repeat.number for repeat in known}
     lacking: list[RepeatRun] = []
     for j, setting in enumerate(selected):
-        measured = {repeat.seed for repeat in known if repeat.covers(setting)}
+        measured = {repeat.seed for repeat in known if repeat.covers(setting, cell.task.last)}
         for i, seed in enumerate(seeds):
             if seed not in measured:
                 number = next(n for n in count(j * n_repeats + i) if n not in taken)
@@ -259,11 +259,6 @@ def shorter_repeats(cell: Cell, selected: Sequence[Mapping[str, Any]], known: Se
 
     Their records go, or these branches would count twice. Parameters as in `missing_repeats`.
     """
-    return [
-        repeat
-        for repeat in known
-        if any(
-            repeat.covers({key: setting[key] for key in cell.space}) and not repeat.covers(setting)
-            for setting in selected
-        )
-    ]
+    last = cell.task.last
+    own = [(setting, {key: setting[key] for key in cell.space}) for setting in selected]
+    return [r for r in known if any(r.covers(tuned, last) and not r.covers(setting, last) for setting, tuned in own)]

@@ -14,13 +14,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.study.columns import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
-from mnist_scaling.study.identity import CAP
 from mnist_scaling.study.tables.selection import Finished, is_undertrained, key_of, selected
 from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.composition import Cell
-
-LAST = "regime.last"
-"""Config key of the largest data size that a run with branches goes to."""
 
 RUNNING = "RUNNING"
 """State of a trial beside finished ones: its setting is known, its outcome not."""
@@ -73,31 +69,25 @@ class RepeatRun:
     number: int
     seed: int
     setting: Mapping[str, Any]
-    """Config key to value: the tuned keys, and `LAST` where the run has branches."""
+    """Config key to value: the tuned keys, and `Task.last` where runs have branches."""
     is_cut: bool = False
     """As of a `Trial`."""
 
-    def covers(self, setting: Mapping[str, Any]) -> bool:
-        """Whether the run had this setting, and went as far as its last branch."""
-        same = not self.is_cut and all(self.setting.get(key) == value for key, value in setting.items() if key != LAST)
-        return same and (LAST not in setting or self.setting[LAST] >= setting[LAST])
+    def covers(self, setting: Mapping[str, Any], last: str) -> bool:
+        """Whether the run had this setting, and went as far as its branch, the value of the key `last`, or further."""
+        own = self.setting
+        return not self.is_cut and all(own[k] >= v if k == last else own.get(k) == v for k, v in setting.items())
 
 
-def trial_from_record(
-    record: Mapping[str, Any], space: Mapping[str, BaseDistribution], cap: float | None = None
-) -> Trial:
-    """The trial of a run's record, given what its cell tunes and the cell's present cap on a run's length.
-
-    It raises KeyError or ValueError when the record has no range or value of a tuned key.
-    """
-    asked = record[RANGES]
-    ranges = {key: json_to_distribution(asked[key]) for key in space}
+def trial_from_record(record: Mapping[str, Any], cell: Cell) -> Trial:
+    """The trial of a run's record; raises KeyError or ValueError when it has no range or value of a tuned key."""
+    ranges = {key: json_to_distribution(record[RANGES][key]) for key in cell.space}
     result = record["result"] or {}
     reports = tuple(float(loss) for _, loss in result.get("reports", []))
     value = {COMPLETE: result.get("val_loss"), DIVERGED: DIVERGED_VALUE, PRUNED: reports[-1] if reports else None}
     return Trial(
         record["number"],
-        {key: _choice(ranges[key], record["config"][key]) for key in space},
+        {key: _choice(ranges[key], record["config"][key]) for key in ranges},
         ranges,
         record["origin"],
         record["state"],
@@ -107,22 +97,20 @@ def trial_from_record(
         record["seconds"],
         result.get("flags"),
         result.get("flops_spent"),
-        _is_cut(record, cap),
+        _is_cut(record, cell),
     )
 
 
-def _is_cut(record: Mapping[str, Any], cap: float | None) -> bool:
+def _is_cut(record: Mapping[str, Any], cell: Cell) -> bool:
     """Whether a run had not converged at its cap, and the cap is higher now."""
-    cut = is_undertrained((record["result"] or {}).get("flags"))
-    return cut and cap is not None and record["config"].get(CAP, cap) < cap
+    cut, cap = is_undertrained((record["result"] or {}).get("flags")), cell.values.get(cell.task.cap)
+    return cut and cap is not None and bool(record["config"].get(cell.task.cap, cap) < cap)
 
 
-def repeat_from_record(record: Mapping[str, Any], space: Mapping[str, Any], cap: float | None = None) -> RepeatRun:
-    """The repeat of a run's record; `space` has the cell's tuned keys, `cap` is as in `trial_from_record`."""
-    config = record["config"]
-    last = (LAST,) if LAST in config else ()
-    setting = {key: config[key] for key in (*space, *last)}
-    return RepeatRun(record["number"], record["seed"], setting, _is_cut(record, cap))
+def repeat_from_record(record: Mapping[str, Any], cell: Cell) -> RepeatRun:
+    """The repeat of a run's record."""
+    setting = {key: value for key, value in record["config"].items() if key in (*cell.space, cell.task.last)}
+    return RepeatRun(record["number"], record["seed"], setting, _is_cut(record, cell))
 
 
 def _choice(distribution: BaseDistribution, value: Any) -> Any:

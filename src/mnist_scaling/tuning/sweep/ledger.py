@@ -18,7 +18,7 @@ from mnist_scaling.study import files, identity, layout, missing, records
 from mnist_scaling.study.columns import COMPLETE, FAILED, TRIAL, column_of
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.tuning.cell.composition import Cell
-from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
+from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, repeat_from_record, trial_from_record
 from mnist_scaling.tuning.workers.job import Job, Outcome
 from mnist_scaling.tuning.workers.perform import of_job, write_record
 
@@ -88,13 +88,12 @@ class Ledger:
     def _note(self, path: Path, record: Mapping[str, Any]) -> None:
         """Take in a record of a cell of the sweep."""
         cell = self._cells[path.parent]
-        cap = cell.values.get(identity.CAP)
         is_trial = record["stage"] == TRIAL
-        _check(path, record["config"], cell, () if is_trial else (cell.task.seed, LAST))
+        _check(path, record["config"], cell, () if is_trial else (cell.task.seed, cell.task.last))
         if is_trial:
-            self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space, cap)
+            self._trials[path.parent][record["number"]] = trial_from_record(record, cell)
         else:
-            self._repeats[path.parent][record["number"]] = repeat_from_record(record, cell.space, cap)
+            self._repeats[path.parent][record["number"]] = repeat_from_record(record, cell)
 
     def n_trials(self, cell: Cell) -> int:
         """How many trials of a cell are finished."""

@@ -28,7 +28,7 @@ from mnist_scaling.study.tables.selection import selected_trials
 from mnist_scaling.tuning.cell import certificate, next_settings, search_space
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial
+from mnist_scaling.tuning.cell.trial import RepeatRun, Trial
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.workers.job import Job, Pruning
 
@@ -119,17 +119,14 @@ class CellState:
 
     def _selected(self) -> list[dict[str, Any]]:
         """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
-        rows = self._ledger.cell_rows(self.cell)
-        settings, columns = [], [column_of(key) for key in self.cell.space]
-        for number, last in selected_trials(rows, columns).items():
-            row = next(row for row in rows if row["number"] == number)
-            setting = {key: row[column_of(key)] for key in self.cell.space}
-            settings.append(setting if last is None else setting | {LAST: last})
-        control = self._control() if self._method.effort.repeat_control and settings else None
-        if control is not None:
-            longest = [s[LAST] for s in settings if LAST in s]
-            settings += [s for s in [control | ({LAST: max(longest)} if longest else {})] if s not in settings]
-        return settings
+        rows = {row["number"]: row for row in self._ledger.cell_rows(self.cell)}
+        columns = {key: column_of(key) for key in self.cell.space}
+        selected = selected_trials(rows.values(), [*columns.values()])
+        found = [({key: rows[n][column] for key, column in columns.items()}, last) for n, last in selected.items()]
+        if found and self._method.effort.repeat_control and (control := self._control()) is not None:
+            found.append((control, max(selected.values(), key=lambda last: last or 0.0)))
+        settings = [setting if last is None else {**setting, self.cell.task.last: last} for setting, last in found]
+        return [setting for place, setting in enumerate(settings) if setting not in settings[:place]]
 
     def _control(self) -> dict[str, Any] | None:
         """The untuned setting; None where nothing is tuned, or its run did not end well."""
