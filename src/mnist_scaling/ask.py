@@ -154,12 +154,11 @@ def is_finished(name: str, found: Preview) -> bool:
 
 
 def foresee(overrides: tuple[str, ...]) -> Preview:
-    """What `train -m` would do with these overrides; the task is all that is taken of its main function."""
+    """What `train -m` would do with these overrides."""
     from mnist_scaling.image_task import TASK
     from mnist_scaling.tuning.sweep.forecast import preview
-    from mnist_scaling.tuning.task import tunes
 
-    return preview(overrides, cli.conf_dir(), tunes(TASK)(lambda cfg: None))
+    return preview(overrides, cli.conf_dir(), TASK)
 
 
 def listed(conf: Path, scale: str) -> list[dict[str, str]]:

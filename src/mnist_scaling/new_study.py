@@ -43,7 +43,6 @@ from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.tables.csv_table import read_study_table
 from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.forecast import OVERHEAD, Sweep
-from mnist_scaling.tuning.task import tunes
 
 WIDTH, FRACTION = "model.width", "data.fraction"
 """Axes of the study, and their values: sqrt(2) in width about doubles the FLOPs of a run, half the data halves them."""
@@ -261,7 +260,7 @@ def _grid(sweep: Sweep, pace: float) -> WholeGrid:
 
 
 def _foreseen(overrides: Sequence[str]) -> Sweep:
-    return forecast.foreseen(overrides, cli.conf_dir(), tunes(TASK)(lambda cfg: None))
+    return forecast.foreseen(overrides, cli.conf_dir(), TASK)
 
 
 def _list(values: Sequence[float]) -> str:

@@ -43,8 +43,7 @@ def main(cfg: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     with contextlib.chdir(hydra_config.runtime.cwd):  # where paths of the configuration begin, also with job.chdir
-        if rounds.has_job(folder):
-            rounds.run_from(folder, TASK)
+        if rounds.ran_job(folder, TASK):
             return None
         _hide_password(folder)
         with cli.user_errors("train"):

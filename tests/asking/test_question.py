@@ -15,7 +15,6 @@ from mnist_scaling.config.ask_schema import Question
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.tuning.sweep.forecast import preview
-from mnist_scaling.tuning.task import tunes
 
 pytestmark = pytest.mark.slow
 
@@ -106,11 +105,6 @@ def test_questions_that_share_a_study_agree_on_it() -> None:
             assert seen.setdefault(key, spec) == spec, f"{name} has another study {key}"
 
 
-@tunes(TASK)
-def task(cfg: object) -> None:
-    """What a preview takes the task from."""
-
-
 @pytest.mark.parametrize("scale", ["smoke", "quick"])
 def test_every_study_composes_into_cells(scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run of each; a name holds its scale, so that sizes never mix."""
@@ -119,7 +113,7 @@ def test_every_study_composes_into_cells(scale: str, tmp_path: Path, monkeypatch
         overrides = sweep(key, spec, scale)
         assert f"name={study_name(key, scale)}" in overrides
         # Two values per axis are enough to compose every corner, and quicker.
-        found = preview([*overrides, "hydra.sweeper.max_values_per_axis=2"], str(CONF), task)
+        found = preview([*overrides, "hydra.sweeper.max_values_per_axis=2"], str(CONF), TASK)
         assert found.cells >= 2, key
         assert found.left > 0, key
     assert study_name("dropout", "quick") == "dropout_quick"

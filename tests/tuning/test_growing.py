@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mnist_scaling import cli, train
+from mnist_scaling import cli
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import TASK
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import INDEPENDENT, TrainResult
 from mnist_scaling.study.tables.selection import best_trial
@@ -71,9 +72,9 @@ def test_a_list_stands_in_place_of_an_experiments_axes(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     Path("two.csv").write_text("model.width,data.fraction\n4,0.0625\n16,0.5\n")
     given = ["experiment=smoke", "hydra.sweeper.cells=two.csv"]
-    assert forecast.preview(given, cli.conf_dir(), train.main).cells == 2
+    assert forecast.preview(given, cli.conf_dir(), TASK).cells == 2
     with pytest.raises(InputError, match=r"`model.width` is set by two.csv and beside it"):
-        forecast.preview([*given, "model.width=4,8"], cli.conf_dir(), train.main)
+        forecast.preview([*given, "model.width=4,8"], cli.conf_dir(), TASK)
 
 
 @pytest.mark.parametrize("value", ["0", "many", "2.5"])

@@ -36,7 +36,7 @@ class Launches:
             self.before(place)
             given = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(list(overrides))}
             assert given["hydra.output_subdir"] is None
-            rounds.run_from(self.folder / str(given["hydra.sweep.subdir"]), Trains(bowl))
+            rounds.ran_job(self.folder / str(given["hydra.sweep.subdir"]), Trains(bowl))
             done.append(SimpleNamespace(return_value=None))
         return done
 

@@ -122,7 +122,6 @@ class AppTask(Task):
 
     def defaults(self, values: Values) -> Values:
         """The application's own configuration without overrides."""
-        del values
         return self._defaults
 
     def cost(self, values: Values) -> float:
@@ -218,9 +217,7 @@ def cell_task(function: Any = None, **options: Any) -> Any:
 
     @functools.wraps(function)
     def main(cfg: DictConfig) -> float | None:
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        if rounds.has_job(folder):
-            rounds.run_from(folder, task)
+        if rounds.ran_job(Path(HydraConfig.get().runtime.output_dir), task):
             return None
         cli.note_repeated(HydraConfig.get().overrides.task)
         with task.errors():

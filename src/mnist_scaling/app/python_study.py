@@ -20,7 +20,6 @@ from mnist_scaling.app.application import AppTask, offer_configs
 from mnist_scaling.config import literal, unflatten
 from mnist_scaling.study import layout
 from mnist_scaling.study.tables.csv_table import read_study_table
-from mnist_scaling.tuning.task import tunes
 
 _CONFIG = "python_study"
 """Name of the configuration that is made."""
@@ -100,11 +99,7 @@ class PythonStudy:
         given = [f"hydra.sweeper.{key}={literal(value)}" for key, value in self.effort.items()]
         given += [f"hydra.launcher.n_workers={literal(workers)}", f"name={literal(self.name)}"]
 
-        @tunes(self.task)
-        def main(cfg: object) -> None:
-            """What the sweeper takes the task from."""
-
-        with sweeper_of(_CONFIG, [*given, *arguments], main) as (sweeper, own):
+        with sweeper_of(_CONFIG, [*given, *arguments], self.task) as (sweeper, own):
             sweeper.sweep(own)
         return read_study_table(folder / layout.CELLS)
 
@@ -113,11 +108,11 @@ def _middle(key: str, spec: str) -> Any:
     """The middle of a range, in logs where that is how it is searched; the first of several choices."""
     from mnist_scaling.tuning.cell import search_space
 
-    found: Any = search_space.distributions({key: spec}, {key: 1.0})[key]
-    if hasattr(found, "choices"):
-        return found.choices[0]
-    middle = sqrt(found.low * found.high) if found.log else (found.low + found.high) / 2
-    return round(middle) if isinstance(found.low, int) else middle
+    values: Any = search_space.distributions({key: spec}, {key: 1.0})[key]
+    if hasattr(values, "choices"):
+        return values.choices[0]
+    middle = sqrt(values.low * values.high) if values.log else (values.low + values.high) / 2
+    return round(middle) if isinstance(values.low, int) else middle
 
 
 def _tagged(spec: str) -> str:

@@ -103,22 +103,18 @@ class Task:
 
     def of_stage(self, values: Values, stage: str) -> dict[str, Any]:
         """Values of a run that is a trial or a repeat, where that makes a difference to the program."""
-        del stage
         return dict(values)
 
     def defaults(self, values: Values) -> Values:
         """The default of every key, for a run with such values."""
-        del values
         return {}
 
     def cost(self, values: Values) -> float:
         """Relative cost of a run; raises InputError where the run's configuration can't be trained."""
-        del values
         return 1.0
 
     def counts(self, values: Values) -> Mapping[str, float]:
         """Columns that are known of a run before it starts, such as n_params, n_seen and flops."""
-        del values
         return {}
 
     def check(self, values: Values) -> None:
@@ -130,19 +126,16 @@ class Task:
 
     def pack(self, values: Values, far: bool) -> Mapping[str, Any]:
         """What travels with a run beside its values; `far` where workers may share no disk with the sweep."""
-        del values, far
         return {}
 
     def unpack(
         self, values: Values, payload: Mapping[str, Any], is_at_home: bool, held: contextlib.ExitStack
     ) -> dict[str, Any]:
         """The values as they are at a worker, where what the run needs was fetched; `held` ends with the run."""
-        del payload, is_at_home, held
         return dict(values)
 
     def named(self, cfg: DictConfig, arguments: list[str]) -> list[str]:
         """The overrides, with the name of the study where the program gives it one that nobody asked for."""
-        del cfg
         return arguments
 
     @property

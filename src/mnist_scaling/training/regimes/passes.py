@@ -23,7 +23,6 @@ class Regime(ABC):
     """Values of `optim.schedule` that it can work with."""
 
     def __init__(self, config: RunConfig, flops_per_example: int) -> None:
-        del flops_per_example  # which a budget asks for
         self.config = config
 
     def n_train(self, available: int) -> int:
@@ -90,7 +89,6 @@ class Passes(Regime):
 
     def flags(self, n_train: int) -> tuple[str, ...]:
         """Codes for the run's row."""
-        del n_train
         return ()
 
     def batches(
@@ -189,7 +187,6 @@ class IsoFlopBudget(Passes):
 
     def n_seen(self, n_train: int) -> int:
         """What the budget buys."""
-        del n_train
         return self.examples
 
     def flags(self, n_train: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, pairwise
 from math import ceil
 from typing import Any
@@ -51,11 +51,9 @@ class Effort:
             )
         require(isinstance(self.widen, bool), f"`hydra.sweeper.widen` must be true or false, but got {self.widen}.")
 
-
-def trials_left(cell: Cell, finished: int, effort: Effort) -> int:
-    """Trials still to be finished by a cell that has finished so many."""
-    # With nothing to tune, all trials would be the same run.
-    return max((effort.n_trials if cell.space else 1) - finished, 0)
+    def of(self, cell: Cell) -> Effort:
+        """A cell's own, where a list of cells gives it one; with nothing to tune all trials would be the same run."""
+        return replace(self, **{**cell.effort, **({} if cell.space else {"n_trials": 1})})
 
 
 def next_trials(
@@ -63,7 +61,7 @@ def next_trials(
 ) -> list[Trial]:
     """The running trials that the cell's first unfinished round lacks, from its finished ones and its neighbours'."""
     known = {trial.index: trial for trial in trials}
-    left, first = trials_left(cell, len(trials), effort), next(index for index in count() if index not in known)
+    left, first = effort.of(cell).n_trials - len(trials), next(index for index in count() if index not in known)
     start = first - first % effort.trials_per_batch
     current = _round(cell, known, start, neighbours, effort)
     asked: list[Trial] = []

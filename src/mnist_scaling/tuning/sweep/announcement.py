@@ -55,7 +55,8 @@ def _runs(sweep: Sweep, ledger: Ledger) -> str:
     total = sum(sweep.trials(cell) + sweep.repeats(cell) for cell in sweep.cells)
     left = {c.name: sweep.left(c, len(ledger.trials(c)), len(ledger.repeats(c))) for c in sweep.cells}
     to_do = sum(trials + repeats for trials, repeats in left.values())
-    trials, repeats = ([count(cell) for cell in sweep.cells] for count in (sweep.trials, sweep.own_repeats))
+    efforts = [sweep.method.effort.of(cell) for cell in sweep.cells]
+    trials, repeats = [effort.n_trials for effort in efforts], [effort.n_repeats for effort in efforts]
     per_cell = f"{_span(trials)} trial{'s' * (max(trials) != 1)} + {_span(repeats)} repeats"
     most = ""
     if total > sum(trials) + sum(repeats):  # a cell whose untuned setting is the best repeats it once

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -23,6 +23,7 @@ from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.partitioning import Partition
 from mnist_scaling.tuning.sweep.next_jobs import REPEATED, Method, longest_chains, parents
+from mnist_scaling.tuning.task import Task, tunes
 
 BUSY = 1.9
 """Seconds that a run takes per predicted second (`Task.cost`) while every core is busy: LOG.md, 2026-11-24."""
@@ -44,19 +45,15 @@ class Sweep:
     """Runs at a time; None where the launcher decides."""
 
     def trials(self, cell: Cell) -> int:
-        """Trials of a cell: with nothing to tune, one."""
-        return cell.effort.get("n_trials", self.method.effort.n_trials) if cell.space else 1
-
-    def own_repeats(self, cell: Cell) -> int:
-        """Repeats of a setting of a cell."""
-        return cell.effort.get("n_repeats", self.method.effort.n_repeats)
+        """Trials of a cell."""
+        return self.method.effort.of(cell).n_trials
 
     def repeats(self, cell: Cell) -> int:
         """Repeats of a cell: of its selected setting, and of its untuned one unless the two are known to be the same.
 
         Several branches of one run may select several settings, which nobody knows before.
         """
-        n_repeats = self.own_repeats(cell)
+        n_repeats = self.method.effort.of(cell).n_repeats
         if not (self.method.effort.repeat_control and search_space.baseline(cell.space, cell.values)):
             return n_repeats
         try:
@@ -91,7 +88,7 @@ def longest_chain(cells: Sequence[Cell], rule: str, trials: Mapping[str, float],
 
     By a cell's name, `trials` has the seconds of its batches one after another, `repeats` those of its repeats.
     """
-    waits = {name: [parent.name for parent in found] for name, found in parents(cells, rule).items()}
+    waits = {name: [parent.name for parent in cheaper] for name, cheaper in parents(cells, rule).items()}
     tuned = longest_chains(waits, trials)
     return max((tuned[name] + repeats[name] for name in tuned), default=0.0)
 
@@ -111,29 +108,29 @@ class Preview:
 
 @contextlib.contextmanager
 def sweeper_of(
-    config: str, overrides: Sequence[str], main: Callable[..., Any], conf_dir: str | None = None
+    config: str, overrides: Sequence[str], task: Task, conf_dir: str | None = None
 ) -> Iterator[tuple[Any, list[str]]]:
     """The sweeper that `-m` with these overrides would start, and the overrides that are its runs' own.
 
-    The name of the `config` is one in `conf_dir`, an absolute path, or in Hydra's store; `main` has a task
-    (`task.tunes`).
+    The name of the `config` is one in `conf_dir`, an absolute path, or in Hydra's store.
     """
     GlobalHydra.instance().clear()
     with initialize() if conf_dir is None else initialize_config_dir(conf_dir):
         loader = GlobalHydra.instance().config_loader()
         cfg = loader.load_configuration(config, list(overrides), RunMode.MULTIRUN)
         context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        main = tunes(task)(lambda cfg: None)
         sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=main)
         yield sweeper, [str(text) for text in OmegaConf.to_container(cfg.hydra.overrides.task)]  # type: ignore[union-attr]
 
 
-def foreseen(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Sweep:
+def foreseen(overrides: Sequence[str], conf_dir: str, task: Task) -> Sweep:
     """Compose a study as `train -m` does; nothing is trained, fetched or written. For the rest see `preview`."""
     with sweeper_of("train", overrides, task, conf_dir) as (sweeper, arguments):
         return sweeper.foreseen(arguments)  # type: ignore[no-any-return]
 
 
-def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Preview:
+def preview(overrides: Sequence[str], conf_dir: str, task: Task) -> Preview:
     """Compose a study as `train -m` does, and count what its folder holds; nothing is trained, fetched or written.
 
     It raises InputError when an override is at fault, or the study's folder holds a study of another identity.
@@ -141,9 +138,9 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
     sweep = foreseen(overrides, conf_dir, task)
     left = {}
     for cell in sweep.cells:
-        found = sweep.folder / cell.folder
+        folder = sweep.folder / cell.folder
         # A damaged record counts here, and is made again.
-        n_trials, n_repeats = (sum(1 for _ in found.glob(f"{s}-*/{layout.RESULT}")) for s in (TRIAL, REPEAT))
+        n_trials, n_repeats = (sum(1 for _ in folder.glob(f"{s}-*/{layout.RESULT}")) for s in (TRIAL, REPEAT))
         left[cell.name] = sweep.left(cell, n_trials, n_repeats)
     latest = max((path.stat().st_mtime for path in sweep.folder.rglob(layout.RESULT)), default=0.0)
     finished = sum(not any(runs) for runs in left.values())

@@ -65,14 +65,14 @@ class CellState:
 
     def __init__(self, cell: Cell, ledger: Ledger, method: Method) -> None:
         self.cell, self._ledger = cell, ledger
-        self._method = replace(method, effort=replace(method.effort, **cell.effort))
+        self._method = replace(method, effort=method.effort.of(cell))
         self.running: list[Job] = []
         self.asked_repeats = False
 
     @property
     def trials_left(self) -> int:
         """Trials still to be finished."""
-        return next_settings.trials_left(self.cell, self._ledger.n_trials(self.cell), self._method.effort)
+        return max(self._method.effort.n_trials - self._ledger.n_trials(self.cell), 0)
 
     @property
     def trials_done(self) -> bool:
@@ -122,10 +122,10 @@ class CellState:
         rows = {row["number"]: row for row in self._ledger.cell_rows(self.cell)}
         columns = {key: column_of(key) for key in self.cell.space}
         selected = selected_trials(rows.values(), [*columns.values()])
-        found = [({key: rows[n][column] for key, column in columns.items()}, last) for n, last in selected.items()]
-        if found and self._method.effort.repeat_control and (control := self._control()) is not None:
-            found.append((control, max(selected.values(), key=lambda last: last or 0.0)))
-        settings = [setting if last is None else {**setting, self.cell.task.last: last} for setting, last in found]
+        wanted = [({key: rows[n][column] for key, column in columns.items()}, last) for n, last in selected.items()]
+        if wanted and self._method.effort.repeat_control and (control := self._control()) is not None:
+            wanted.append((control, max(selected.values(), key=lambda last: last or 0.0)))
+        settings = [setting if last is None else {**setting, self.cell.task.last: last} for setting, last in wanted]
         return [setting for place, setting in enumerate(settings) if setting not in settings[:place]]
 
     def _control(self) -> dict[str, Any] | None:
@@ -197,7 +197,7 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
 
 def longest_chains(after: Mapping[str, Sequence[str]], weights: Mapping[str, float]) -> dict[str, float]:
     """The weight of the longest chain from each cell on: its own, and the most of what comes `after` it."""
-    found: dict[str, float] = {}
+    chain: dict[str, float] = {}
     for name in TopologicalSorter(after).static_order():
-        found[name] = weights[name] + max((found[other] for other in after[name]), default=0.0)
-    return found
+        chain[name] = weights[name] + max((chain[other] for other in after[name]), default=0.0)
+    return chain

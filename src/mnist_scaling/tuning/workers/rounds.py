@@ -84,16 +84,14 @@ class Rounds(Workers):
                 future.set_result(Outcome(None, said))
 
 
-def has_job(folder: Path) -> bool:
-    """Whether a job lies in a folder: the application was started by the launcher of a round."""
-    return (folder / _JOB).is_file()
-
-
-def run_from(folder: Path, task: Task) -> None:
-    """Run the job that lies in a folder, as the application that a launcher has started."""
+def ran_job(folder: Path, task: Task) -> bool:
+    """Run the job that lies in a folder; False where none does: no launcher of a round has started the application."""
+    if not (folder / _JOB).is_file():
+        return False
     parcel: Parcel = pickle.loads((folder / _JOB).read_bytes())
     (folder / _JOB).unlink()
     _write(folder / _OUTCOME, perform(parcel, task))
+    return True
 
 
 def _overrides(job: Job) -> list[str]:
