@@ -20,7 +20,7 @@ from mnist_scaling import cli
 from mnist_scaling.config import from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.study import flags, layout
+from mnist_scaling.study import files, flags, layout
 from mnist_scaling.study.columns import BRANCH, SINGLE
 from mnist_scaling.study.console import make_console
 from mnist_scaling.tuning.task import Values, tunes
@@ -89,22 +89,22 @@ def single(values: Values, folder: Path) -> float | None:
 
         train = functools.partial(train_model, run, None, folder, watch)
         record = perform.measure(values, SINGLE, run.seed, train, keep_errors=False)
-    perform.write_record(folder, record)
+    files.write_sealed(folder / layout.RESULT, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
-    result = record["result"] or {}
-    for name, value in {**result, **result.get("off_distribution", {}), "seconds": record["seconds"]}.items():
+    result = record["result"]
+    for name, value in {**result, **result["off_distribution"], "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console.print(table)
-    if branches := (record["result"] or {})["branches"]:
-        console.print(_branches(branches))
-    for code in filter(None, result.get("flags", "").split(";")):
+    if result["branches"]:
+        console.print(_branches(result["branches"]))
+    for code in filter(None, result["flags"].split(";")):
         seen = flags.kind(code)
         console.print(f"{seen.severity.capitalize()}: {code}: {seen.seen_when}. {seen.remedy}", soft_wrap=True)
     console.print(f"Record: {folder / layout.RESULT}", soft_wrap=True)
     if (folder / layout.WEIGHTS).is_file():
         console.print(f"Weights: {folder / layout.WEIGHTS}", soft_wrap=True)
-    return (record["result"] or {}).get("val_loss")
+    return result["val_loss"]  # type: ignore[no-any-return]
 
 
 def _progress(console: Console) -> Progress:

@@ -81,8 +81,18 @@ class LocalLauncher(Launcher):
 
     @functools.cached_property
     def gpus(self) -> list[str]:
-        """The GPUs that the runs of this study may train on, as CUDA_VISIBLE_DEVICES names them."""
-        return visible_gpus() if str(self.config.get("device", "auto")) in ("auto", "cuda") else []
+        """The GPUs that the runs of this study may train on, as CUDA_VISIBLE_DEVICES names them.
+
+        torch is asked only where there seems to be one, because its import takes a second.
+        """
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if str(self.config.get("device", "auto")) not in ("auto", "cuda") or not _NVIDIA.exists() or named == "":
+            return []
+        import torch
+
+        if not torch.cuda.is_available():
+            return []
+        return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Refuse a sweeper that runs batches: ours takes the `workers`, and hands them one job after another."""
@@ -157,18 +167,3 @@ class RayLauncher(_ClusterLauncher):
 
         options: Any = OmegaConf.to_container(OmegaConf.create(self.init or {}), resolve=True)
         return Ray(self.address, self.count(), options)
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
-
-    torch is asked only where there seems to be one, because its import takes a second.
-    """
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if not _NVIDIA.exists() or named == "":
-        return []
-    import torch
-
-    if not torch.cuda.is_available():
-        return []
-    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]

@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError, require
+from mnist_scaling.study import files, identity, layout
 from mnist_scaling.tuning import task
 from mnist_scaling.tuning.launcher import LocalLauncher
 from mnist_scaling.tuning.workers import faults
@@ -89,7 +90,6 @@ class CellSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Tune every cell of the grid that the overrides span; resume what is there, also after a machine's fault."""
-        from mnist_scaling.study import layout
 
         def measured() -> int:
             return sum(1 for _ in Path(str(self.config.hydra.sweep.dir)).rglob(layout.RESULT))
@@ -103,7 +103,6 @@ class CellSweeper(Sweeper):
             faults.resume_after(lambda: self._sweep(arguments), measured)
 
     def _sweep(self, arguments: list[str]) -> None:
-        from mnist_scaling.study import layout
         from mnist_scaling.tuning.cell import optuna_objects
         from mnist_scaling.tuning.sweep import announcement, ledger, study_tables
 
@@ -150,7 +149,6 @@ class CellSweeper(Sweeper):
         held: contextlib.ExitStack,
     ) -> Driver:
         """What drives the study, with its mirror, which is filled before `held` ends."""
-        from mnist_scaling.study import files, identity, layout
         from mnist_scaling.tuning.optuna_mirror import Mirror, without_password
         from mnist_scaling.tuning.sweep import study_tables
         from mnist_scaling.tuning.sweep.driver import Driver

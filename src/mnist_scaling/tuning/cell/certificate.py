@@ -100,5 +100,5 @@ def importances(space: Mapping[str, BaseDistribution], trials: Sequence[Trial], 
     temporary.add_trials([create_trial(params=dict(t.params), distributions=dict(space), value=t.value) for t in done])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = get_param_importances(temporary, evaluator=FanovaImportanceEvaluator(seed=seed, n_trees=16))
-    return {key: float(value) for key, value in found.items()}
+        shares = get_param_importances(temporary, evaluator=FanovaImportanceEvaluator(seed=seed, n_trees=16))
+    return {key: float(share) for key, share in shares.items()}

@@ -55,7 +55,7 @@ class Cell:
     """Its own n_trials and n_repeats, where a list of cells gives them."""
 
     def bound(self, changes: Values) -> Cell:
-        """The cell, bound to what was found of its files, such as checksums: its jobs refuse others."""
+        """The cell, bound to facts of its files, such as checksums: its jobs refuse others."""
         if not changes:
             return self
         given = (f"{key}={config.literal(value)}" for key, value in changes.items())
@@ -117,20 +117,20 @@ def cells(
     """
     axes = {key: partitioning.thinned(values, max_values_per_axis) for key, values in parts.axes.items()}
     composer = _Composer(compose, parts, task)
-    found: dict[str, Cell] = {}
+    by_name: dict[str, Cell] = {}
     for one, values in itertools.product(listed, itertools.product(*axes.values())):
         own = {key.rpartition(".")[2]: int(one[key]) for key in partitioning.EFFORT if key in one}
         chosen = {key: text for key, text in one.items() if key not in partitioning.EFFORT}
         cell = replace(composer({**chosen, **dict(zip(axes, values, strict=True))}), effort=own)
         partitioning.check_axes(cell.keys, cell.space)
         # A name that is too long for a folder is refused here. Some file systems don't tell upper from lower case.
-        same = found.setdefault(cell.name.casefold(), cell)
+        same = by_name.setdefault(cell.name.casefold(), cell)
         if same.keys != cell.keys:  # 1 and 1.0 are one cell
             raise InputError(
                 "Two cells must differ by more than upper and lower case, or the type of a value, but "
                 f"{same.keys} and {cell.keys} do not: choose values whose text differs."
             )
-    return list(found.values())
+    return list(by_name.values())
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 _TARGET = "_target_"
 
-_PACKAGES = {"CmaEsSampler": "cmaes"}
-"""Packages that a sampler needs beside Optuna, by a part of its target."""
-
 
 def make(node: DictConfig, **arguments: Any) -> Any:
     """The object that a node of a config group describes, with whatever it wraps.
@@ -50,22 +47,16 @@ def _call(node: str, target: str) -> Callable[..., Any]:
 
 def check(sampler: DictConfig, pruner: DictConfig | None) -> None:
     """Refuse, before anything is trained, what could not propose a setting or prune."""
-    target = str(sampler[_TARGET])
-    for part, package in _PACKAGES.items():
-        require(
-            part not in target or find_spec(package) is not None,
-            f"`hydra/sweeper/sampler` must have the packages that it needs, but {part} lacks {package}: run "
-            f"`pip install {package}`, or choose another sampler.",
-        )
-    nodes: dict[str, tuple[DictConfig | None, dict[str, int]]] = {
-        "sampler": (sampler, {"seed": 0}),
-        "pruner": (pruner, {}),
-    }
-    for group, (node, arguments) in nodes.items():
+    require(
+        "CmaEsSampler" not in str(sampler[_TARGET]) or find_spec("cmaes") is not None,
+        "`hydra/sweeper/sampler` must have the packages that it needs, but CmaEsSampler lacks cmaes: run "
+        "`pip install cmaes`, or choose another sampler.",
+    )
+    for group, node in {"sampler": sampler, "pruner": pruner}.items():
         if not node:
             continue
         try:
-            make(node, **arguments)
+            make(node, **({"seed": 0} if group == "sampler" else {}))
         except (TypeError, ValueError, HydraException) as error:
             said = str(error.__cause__ or error).strip().splitlines()[0]
             raise InputError(

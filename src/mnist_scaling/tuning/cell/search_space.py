@@ -49,7 +49,7 @@ def distributions(specs: Mapping[str, str | None], values: Mapping[str, Any]) ->
 
 def declared_limits(specs: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
     """The ends of each range that its tags declare to be limits; keys without one are left out."""
-    found = {}
+    limits = {}
     for key, spec in specs.items():
         given = tags(OverridesParser.create().parse_override(f"{key}={spec}")) if spec is not None else set()
         unknown = sorted(given - set(_TAGS))
@@ -59,8 +59,8 @@ def declared_limits(specs: Mapping[str, str | None]) -> dict[str, tuple[str, ...
                 f"`{unknown[0]}`: mend it, or take it out."
             )
         if ends := tuple(end for tag, end in LIMITS.items() if tag in given):
-            found[key] = ends
-    return found
+            limits[key] = ends
+    return limits
 
 
 def tags(override: Override) -> set[str]:
@@ -160,11 +160,9 @@ def _end(distribution: BaseDistribution, value: Any) -> str | None:
 
 def _numbers(distribution: BaseDistribution) -> list[float]:
     """The ends of an interval, or the choices where all of them are numbers."""
-    if isinstance(distribution, FloatDistribution | IntDistribution):
-        return [distribution.low, distribution.high]
-    assert isinstance(distribution, CategoricalDistribution)
-    numbers = [c for c in distribution.choices if isinstance(c, int | float) and not isinstance(c, bool)]
-    return numbers if len(numbers) == len(distribution.choices) else []
+    values = extremes(distribution)
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return numbers if len(numbers) == len(values) else []
 
 
 def widened(
@@ -244,11 +242,9 @@ def clipped(distribution: BaseDistribution, value: Any) -> Any:
     return type(distribution.low)(value)
 
 
-def describe(
-    space: Mapping[str, BaseDistribution], limits: Mapping[str, Collection[str]] | None = None
-) -> dict[str, str]:
+def describe(space: Mapping[str, BaseDistribution], limits: Mapping[str, Collection[str]] = {}) -> dict[str, str]:
     """A search space as JSON texts, which Optuna reads back, with the ends that are declared limits."""
-    found = {key: distribution_to_json(distribution) for key, distribution in sorted(space.items())}
-    for key, ends in (limits or {}).items():
-        found[key] = json.dumps({**json.loads(found[key]), "limits": list(ends)})
-    return found
+    texts = {key: distribution_to_json(distribution) for key, distribution in sorted(space.items())}
+    for key, ends in limits.items():
+        texts[key] = json.dumps({**json.loads(texts[key]), "limits": list(ends)})
+    return texts

@@ -164,8 +164,8 @@ def carried_settings(cell: Cell, neighbours: Sequence[Sequence[Trial]]) -> list[
     """
     carried: list[dict[str, Any]] = []
     for trials in neighbours:
-        found = best(trials)
-        setting = dict(found.params) if found is not None else {}
+        selected_trial = best(trials)
+        setting = {} if selected_trial is None else dict(selected_trial.params)
         if setting and setting.keys() == cell.space.keys() and setting not in carried:
             carried.append(setting)
     return carried

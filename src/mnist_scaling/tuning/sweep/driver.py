@@ -48,8 +48,8 @@ class Driver:
         self.folder, self._provenance, self._mirror = folder, provenance or {}, mirror
         self.ledger = Ledger(folder, cells)
         self.cells = {cell.name: CellState(cell, self.ledger, method) for cell in cells}
-        found = parents(cells, method.transfer)
-        self.parents = {name: [self.cells[cell.name] for cell in found[name]] for name in self.cells}
+        cheaper = parents(cells, method.transfer)
+        self.parents = {name: [self.cells[cell.name] for cell in cheaper[name]] for name in self.cells}
         self._running: dict[Future[Outcome], Job] = {}
         self._failed: list[tuple[Job, Mapping[str, Any]]] = []
         self._fault: str | None = None
@@ -63,8 +63,8 @@ class Driver:
         """Write whatever a finished study lacks beside its records; study.json stays that of the sweep that trained."""
         for cell in self.cells.values():
             cell.complete_description()
-        known = files.read_json(self.folder / layout.STUDY) or self._provenance
-        study_tables.write(self.folder, self.ledger.rows, known)
+        provenance = files.read_json(self.folder / layout.STUDY) or self._provenance
+        study_tables.write(self.folder, self.ledger.rows, provenance)
 
     def run(self, workers: Workers) -> None:
         """Tune until every cell has its trials and its repeats; finished runs are never made again.
@@ -119,8 +119,8 @@ class Driver:
     def _by_chain(self) -> list[CellState]:
         """Cells by the longest chain of cells that wait for them; equal ones in the order of the grid."""
         after: dict[str, list[str]] = {name: [] for name in self.cells}
-        for name, found in self.parents.items():
-            for parent in found:
+        for name, parents_of in self.parents.items():
+            for parent in parents_of:
                 after[parent.cell.name].append(name)
         chain = longest_chains(after, {name: state.cell.cost for name, state in self.cells.items()})
         return sorted(self.cells.values(), key=lambda state: -chain[state.cell.name])

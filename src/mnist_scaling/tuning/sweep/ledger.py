@@ -20,7 +20,7 @@ from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, repeat_from_record, trial_from_record
 from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.perform import of_job, write_record
+from mnist_scaling.tuning.workers.perform import of_job
 
 
 @contextlib.contextmanager
@@ -60,29 +60,29 @@ class Ledger:
         self.folder = folder
         self._cells = {folder / cell.folder: cell for cell in cells}
         _refuse_links(folder, self._cells)
-        found = records.read_study(folder, {place: (cell.axes, cell.space) for place, cell in self._cells.items()})
-        self.rows: dict[Path, dict[str, Any]] = found.rows
+        study = records.read_study(folder, {place: (cell.axes, cell.space) for place, cell in self._cells.items()})
+        self.rows: dict[Path, dict[str, Any]] = study.rows
         """A run's folder to its row."""
         self._trials: dict[Path, dict[int, Trial]] = {place: {} for place in self._cells}
         self._repeats: dict[Path, dict[int, RepeatRun]] = {place: {} for place in self._cells}
-        for path, record in found.records.items():
+        for path, record in study.records.items():
             if path.parent in self._cells:
                 try:
                     self._note(path, record)
                 except (KeyError, ValueError) as error:
                     if isinstance(error, InputError):
                         raise
-                    found.damaged.append(DamagedFileError(path / layout.RESULT, f"it has no setting ({error})"))
+                    study.damaged.append(DamagedFileError(path / layout.RESULT, f"it has no setting ({error})"))
                     del self.rows[path]
         if gone := missing.lost_runs(folder):
             _warn(f"{gone}: what this sweep needs of it is made again.")
-        for damage in found.damaged:
+        for damage in study.damaged:
             again = "and its run is made again" if damage.path.name == layout.RESULT else "and is written anew"
-            outside = damage.path.name == layout.CELL and damage.path.parent in found.undescribed
+            outside = damage.path.name == layout.CELL and damage.path.parent in study.undescribed
             files.set_aside(damage, "and is written by the next sweep of this cell" if outside else again)
-        for place in found.undescribed:
+        for place in study.undescribed:
             _warn(f"{place} has no {layout.CELL}: the tables are without it until a sweep of this cell.")
-        for place, own in found.misplaced.items():
+        for place, own in study.misplaced.items():
             _warn(missing.MISPLACED.format(place=place, own=own))
 
     def _note(self, path: Path, record: Mapping[str, Any]) -> None:
@@ -135,7 +135,7 @@ class Ledger:
 
     def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
         files.remove_leftovers(folder / layout.RESULT)  # of a sweep that was killed
-        write_record(folder, record)
+        files.write_sealed(folder / layout.RESULT, record)
         cell = self._cells[folder.parent]
         self._note(folder, record)
         self.rows[folder] = records.row(record, cell.axes, cell.space)
@@ -179,10 +179,10 @@ def _check(path: Path, config: Mapping[str, Any], cell: Cell, varying: Sequence[
     """Refuse a record of another configuration than its cell's."""
     left_out = (*cell.space, *cell.following, *varying, *cell.task.no_effect)
     mine = identity.settings(config, cell.defaults, left_out)
-    if found := identity.differences(mine, cell.settings, cell.defaults, left_out):
+    if unlike := identity.differences(mine, cell.settings, cell.defaults, left_out):
         raise InputError(
             f"A record must be its study's own, but {path / layout.RESULT} differs from cell '{cell.name}': "
-            f"{', '.join(found)}; move it away, or set the configuration back."
+            f"{', '.join(unlike)}; move it away, or set the configuration back."
         )
 
 

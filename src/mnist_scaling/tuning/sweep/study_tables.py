@@ -114,10 +114,7 @@ def _certified(
     certificates = [
         _certificate(row, cells[key_of(row, grid)], runs[key], repeats[key], pooled) for key, row in rows.items()
     ]
-    certified = pd.DataFrame(certificates, index=table.index)
-    return table.drop(columns=[c for c in certified if c in table]).join(certified)[
-        [*table.columns, *(c for c in certified if c not in table)]
-    ]
+    return table.assign(**pd.DataFrame(certificates, index=table.index))
 
 
 def _certificate(

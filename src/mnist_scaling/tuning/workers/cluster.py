@@ -50,8 +50,8 @@ class ClusterClient(Protocol):
 def carry_out(task: bytes, parcel: Parcel) -> Outcome:
     """Run a job here, in a worker."""
     with _ONE_AT_A_TIME:
-        found = _loaded(task)
-        return found if isinstance(found, Outcome) else perform(parcel, found)
+        program = _loaded(task)
+        return program if isinstance(program, Outcome) else perform(parcel, program)
 
 
 _loaded = functools.lru_cache(maxsize=1)(loaded)
@@ -247,8 +247,7 @@ class Ray:
 
     def submit(self, task: bytes, parcel: Parcel) -> Future[Outcome]:
         """Run a job once."""
-        found: Future[Outcome] = self._run.remote(task, parcel).future()
-        return found
+        return self._run.remote(task, parcel).future()  # type: ignore[no-any-return]
 
     def workers(self) -> int:
         """Processors of the cluster; 0 once it is gone."""

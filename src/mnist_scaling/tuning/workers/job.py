@@ -96,10 +96,9 @@ def packed(task: Task) -> bytes:
 def loaded(task: bytes) -> Task | Outcome:
     """A task that has travelled; an outcome in its place, for every job, where this worker can't import it."""
     try:
-        found: Task = cloudpickle.loads(task)
+        return cloudpickle.loads(task)  # type: ignore[no-any-return]
     except Exception as error:
         return Outcome(None, faults.as_text(error))
-    return found
 
 
 class Workers:

@@ -121,8 +121,7 @@ class _Process:
                     return Outcome(None, "the sweep ended before it began")
                 self.end()
                 self.start()
-            found: Outcome = self._pipe.recv()
-            return found
+            return self._pipe.recv()  # type: ignore[no-any-return]
         except (EOFError, OSError):
             assert self._process is not None
             self._process.join(_STOP_SECONDS)

@@ -17,7 +17,6 @@ from typing import Any
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import CONTROL, FAILED, NOTES, RANGES, TRIAL, TrainResult
-from mnist_scaling.study.files import write_sealed
 from mnist_scaling.study.records import make_record
 from mnist_scaling.tuning.task import Task, Values
 from mnist_scaling.tuning.workers import faults
@@ -91,29 +90,18 @@ def measure(
     seconds = time.perf_counter() - start
     return make_record(
         stage, seed, FAILED if outcome is None else outcome.state, values,
-        result=None if outcome is None else _plain(outcome), seconds=round(seconds, 4), error=error,
+        result=None if outcome is None else _measured(outcome), seconds=round(seconds, 4), error=error,
     )  # fmt: skip
+
+
+def _measured(outcome: TrainResult) -> dict[str, Any]:
+    return {name: value for name, value in asdict(outcome).items() if name != "state"}
 
 
 def of_job(record: Mapping[str, Any], job: Job, notes: Mapping[str, Any]) -> dict[str, Any]:
     """A run's record with its job's number and, of a trial, how its setting was chosen."""
     chosen = {"origin": job.origin, NOTES: notes, RANGES: job.ranges} if job.stage == TRIAL else {}
     return {**record, "number": job.index, **chosen}
-
-
-def _plain(outcome: TrainResult) -> dict[str, Any]:
-    """A result as JSON has it, without its state."""
-    result = asdict(outcome)
-    del result["state"]
-    for name in ("reports", "curve"):
-        result[name] = [list(point) for point in result[name]]  # JSON has no tuples
-    result["branches"] = list(outcome.branches)
-    return result
-
-
-def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write a run's record."""
-    write_sealed(folder / layout.RESULT, record)
 
 
 def _left(folder: Path) -> dict[str, bytes]:
