@@ -75,9 +75,9 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         missing.warn(source.folder)
     path = (Path(config.out) if config.out else source.folder) / FITS
     records = _arms(source, config)
-    found = of_arms(records) if source.rows.by else records[0]
+    fits = of_arms(records) if source.rows.by else records[0]
     data = replace(
-        found.data,
+        fits.data,
         sha256=checksum(source.path.read_bytes()),
         table=os.path.relpath(source.path, path.parent),
         unfinished=source.unfinished,
@@ -88,14 +88,14 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     settings = {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
     settings |= {"cells": list(config.cell_columns), "best": config.best}
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
-    found = replace(found, data=data, settings={**found.settings, **settings}, config=asdict(config), command=command)
-    text = json.dumps(plain(found), indent=1, allow_nan=False) + "\n"
+    fits = replace(fits, data=data, settings={**fits.settings, **settings}, config=asdict(config), command=command)
+    text = json.dumps(plain(fits), indent=1, allow_nan=False) + "\n"
     if written:
         write_atomically(path, text)
     if config.format == JSON:
         print(text, end="")
         return
-    terminal.show(fit_summary(found, config.details))
+    terminal.show(fit_summary(fits, config.details))
     print(f"Written: {path}" if written else f"{path} stays as it came with the repository: out=FOLDER keeps this fit.")
 
 
@@ -132,7 +132,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     table, left_out = source.table(arm)
     _act(config, [*table.inputs])
     result = analyse(table, config.options(source.classes))
-    found = fit_record(result)
+    record = fit_record(result)
     off = result.headline.asked.why
     if config.asked and result.model is not None and result.model.ray is not None and off:
         raise InputError(f"`predict` must be on the line of the rows. {off}")
@@ -146,17 +146,17 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note, short) if note]
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
-        for flag in found.flags
+        for flag in record.flags
     ] + mixed(source, arm)
     of_study, level = source.study is not None, config.bootstrap.level
     data = replace(
-        found.data,
-        notes=[*found.data.notes, *notes],
+        record.data,
+        notes=[*record.data.notes, *notes],
         left_out=left_out,
         certified=_certified(arm) if of_study else None,
     )
-    found = replace(
-        found,
+    record = replace(
+        record,
         data=data,
         flags=flags,
         tuning_change=tuning_change_record(*tuned_cells(source, arm), arm.frame.index.to_numpy(), level)
@@ -165,7 +165,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
         leave_future_out=_foreseen(result, config.leave_future_out, of_study),
     )
-    return replace(found, answer=answer(found))
+    return replace(record, answer=answer(record))
 
 
 def _foreseen(result: Result, wanted: bool | None, of_study: bool) -> list[Foreseen] | None:

@@ -115,9 +115,9 @@ class ImageTask(Task):
 
             run = config.from_values({**values, **bound})
             about = splits.spec(run.data)
-            found = weights.source(run, about.image_shape, about.classes)
-            assert found is not None
-            bound, note = bound | {"init_sha256": found.sha256}, found.note
+            initial = weights.source(run, about.image_shape, about.classes)
+            assert initial is not None
+            bound, note = bound | {"init_sha256": initial.sha256}, initial.note
         return Prepared(bound, known, note)
 
     def pack(self, values: Values, far: bool) -> Mapping[str, Any]:
@@ -131,15 +131,14 @@ class ImageTask(Task):
         self, values: Values, payload: Mapping[str, Any], is_at_home: bool, held: contextlib.ExitStack
     ) -> dict[str, Any]:
         """Where things lie at this worker: at the sweep's own path if they are there, else where they can be put."""
-        found = {key: place for key, place in payload.items() if key != _WEIGHTS}
-        if not Path(found["data.dir"]).is_dir():
-            found["data.dir"] = str(platformdirs.user_cache_path("mnist_scaling") / "data")
-        if _WEIGHTS in payload and not (Path(found["init_from"]) / layout.WEIGHTS).is_file():
+        here = {**values, **{key: place for key, place in payload.items() if key != _WEIGHTS}}
+        if not Path(here["data.dir"]).is_dir():
+            here["data.dir"] = str(platformdirs.user_cache_path("mnist_scaling") / "data")
+        if _WEIGHTS in payload and not (Path(here["init_from"]) / layout.WEIGHTS).is_file():
             folder = tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)
-            found["init_from"] = held.enter_context(folder)
-            (Path(found["init_from"]) / layout.WEIGHTS).write_bytes(payload[_WEIGHTS])
-        here = {**values, **found}
-        if not (is_at_home and Path(found["data.dir"]).is_dir()):
+            here["init_from"] = held.enter_context(folder)
+            (Path(here["init_from"]) / layout.WEIGHTS).write_bytes(payload[_WEIGHTS])
+        if not (is_at_home and Path(here["data.dir"]).is_dir()):
             _fetch_here(self, config.from_values(here).data.whole)
         return here
 

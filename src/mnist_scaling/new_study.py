@@ -164,14 +164,14 @@ def intervals(grid: WholeGrid, sizes: tuple[int, ...], amounts: tuple[int, ...],
 
 def offers(grid: WholeGrid, work: float) -> list[Offer]:
     """Studies of at most so much work, in seconds of all cores together; those with the narrowest intervals first."""
-    found = []
+    affordable = []
     for (sizes, amounts), trials, repeats in product(GRIDS, TRIALS, REPEATS):
         at = np.ix_(sizes, amounts)
         if trials * grid.trial[at].sum() + repeats * grid.repeat[at].sum() <= work:
             luck = LUCK_SD * trials ** -CellEffort(trials, repeats).power
             widths = intervals(grid, sizes, amounts, luck**2 + SEED_SD**2 / repeats)
-            found.append(Offer(sizes, amounts, trials, repeats, widths))
-    return sorted(found, key=lambda offer: sum(width**2 for width in offer.widths.values()))
+            affordable.append(Offer(sizes, amounts, trials, repeats, widths))
+    return sorted(affordable, key=lambda offer: sum(width**2 for width in offer.widths.values()))
 
 
 def best(grid: WholeGrid, minutes: float, cores: int, seconds: Callable[[Offer], float]) -> Offer:
@@ -211,15 +211,15 @@ def propose(
     offer = best(grid, minutes, cores, seconds)
     sizes, amounts = _list([WIDTHS[k] for k in offer.sizes]), _list([FRACTIONS[k] for k in offer.amounts])
     axes = f"{WIDTH}={sizes}", f"{FRACTION}={amounts}"
-    found = Proposal(offer, axes, seconds(offer), runs, str(path), command)
+    proposal = Proposal(offer, axes, seconds(offer), runs, str(path), command)
     write_atomically(
         path,
         f"# @package _global_\n# Chosen by plan name={name} minutes={minutes:g} cores={cores}: {offer.cells} cells in "
-        f"about {found.seconds / 60:.1f} minutes.\n#\n#   {command}\n\nname: {name}\n\nhydra:\n  sweeper:\n"
+        f"about {proposal.seconds / 60:.1f} minutes.\n#\n#   {command}\n\nname: {name}\n\nhydra:\n  sweeper:\n"
         f"    n_trials: {offer.trials}\n    n_repeats: {offer.repeats}\n    params:\n"
         f"      {WIDTH}: {sizes}\n      {FRACTION}: {amounts}\n",
     )
-    return found
+    return proposal
 
 
 def calibrate(cores: int) -> tuple[float, float, int]:

@@ -62,7 +62,7 @@ class AppTask(Task):
         place = travel.place_of(self.function, self)
         if place is None:
             return super().__reduce_ex__(protocol)
-        return _found, (place, self._hydra)
+        return _task_at, (place, self._hydra)
 
     @property
     def program(self) -> str:
@@ -128,10 +128,10 @@ class AppTask(Task):
         """What the application says, if it says anything."""
         if self._cost is None:
             return 1.0
-        found = number("cost's value", self._cost(config_of(self.unpack(values, self.pack(values)))))
-        if not (isfinite(found) and found > 0):
-            raise InputError(f"`cost` must give a positive number, but gave {found}: give a relative cost of the run.")
-        return found
+        cost = number("cost's value", self._cost(config_of(self.unpack(values, self.pack(values)))))
+        if not (isfinite(cost) and cost > 0):
+            raise InputError(f"`cost` must give a positive number, but gave {cost}: give a relative cost of the run.")
+        return cost
 
     def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         """One run of the function; what it prints goes into its folder."""
@@ -159,7 +159,7 @@ class AppTask(Task):
             return ended(end.state, reports)
 
 
-def _found(place: travel.Place, hydra: DictConfig | None) -> AppTask:
+def _task_at(place: travel.Place, hydra: DictConfig | None) -> AppTask:
     """The task at a place, in a worker.
 
     It raises MachineError when the application can't be imported there.
@@ -221,10 +221,10 @@ def cell_task(function: Any = None, **options: Any) -> Any:
             return None
         cli.note_repeated(HydraConfig.get().overrides.task)
         with task.errors():
-            found = task.once(cfg, Reports())
-            shown = {name: getattr(found, name) for name in NUMBERS} | found.further
+            result = task.once(cfg, Reports())
+            shown = {name: getattr(result, name) for name in NUMBERS} | result.further
             told = ", ".join(f"{name}={value:.6g}" for name, value in shown.items() if value is not None)
-            print(f"{found.state}: {told}" if told else found.state)
-            return found.val_loss
+            print(f"{result.state}: {told}" if told else result.state)
+            return result.val_loss
 
     return tunes(task)(main)

@@ -72,17 +72,17 @@ class Reports:
                 raise EndOfRun(PRUNED)
 
 
-def measured(found: Any, loss_name: str, returned_by: str, reports: Reports) -> TrainResult:
+def measured(returned: Any, loss_name: str, returned_by: str, reports: Reports) -> TrainResult:
     """What the function returned, checked.
 
     It raises InputError when it is no number and no dict of numbers, lacks the loss, or has a name that a table needs
     itself.
     """
-    if isinstance(found, Mapping):
-        given = {str(key): value for key, value in found.items() if value is not None}
+    if isinstance(returned, Mapping):
+        given = {str(key): value for key, value in returned.items() if value is not None}
         numbers = {key: number(f"`{key}`", value) for key, value in given.items()}
     else:
-        numbers = {loss_name: number("what it returned", found)}
+        numbers = {loss_name: number("what it returned", returned)}
     if loss_name not in numbers:
         raise InputError(
             f"A run must return `{loss_name}`, the loss that is tuned, but `{returned_by}` returned "
@@ -119,15 +119,15 @@ def ended(state: str, reports: Reports, further: Mapping[str, float | None] = {}
 
 def number(what: str, value: Any) -> float:
     """A number of Python's, numpy's or torch's; `what` it is, for the error."""
-    found = value
+    plain = value
     with contextlib.suppress(AttributeError, ValueError, RuntimeError, TypeError):  # no number, or several
-        found = value.item()
-    if isinstance(found, bool) or not isinstance(found, int | float):
+        plain = value.item()
+    if isinstance(plain, bool) or not isinstance(plain, int | float):
         raise InputError(
             f"A run must give numbers: a loss, or a dict with the loss and further numbers, but {what} is "
             f"{str(value)[:60]!r} ({type(value).__name__}): return a float, such as loss.item()."
         )
-    return found
+    return plain
 
 
 def _typed(name: str, value: float) -> Any:

@@ -66,10 +66,10 @@ def task_at(place: Place) -> object:
 
 def _task_in(module: ModuleType, name: str) -> object:
     """What hangs on a function; decorators, such as Hydra's, hand it on."""
-    found: Any = module
+    function: Any = module
     for part in name.split("."):
-        found = getattr(found, part, None)
-    return getattr(found, "task", None)
+        function = getattr(function, part, None)
+    return getattr(function, "task", None)
 
 
 def _module(place: Place) -> ModuleType:

@@ -120,8 +120,6 @@ class Column:
     name: str
     meaning: str
     unit: str = ""
-    label: str = ""
-    """What figures and pages call it; empty: the name with spaces."""
 
 
 KEY_COLUMNS = {
@@ -154,14 +152,13 @@ RUN_SEED = "run_seed"
 BRANCHED = ("wsd",)
 """Regimes whose runs have branches; the others don't read `regime.branches`, whatever it holds."""
 
-SETTING_LABELS = {"lr": "learning rate"}
-"""What readers see instead of the column of a tuned key."""
+_LABELS = {"lr": "learning rate", "n_params": "parameters", "n_seen": "examples seen"}
+"""What readers see instead of a column's name."""
 
 MEASURED = tuple(Column(f.name, f.metadata["meaning"], f.metadata["unit"]) for f in fields(TrainResult) if f.metadata)
 """Columns that a run measures."""
 
-_LABELS = {"n_params": "parameters", "n_seen": "examples seen"}
-_BY_NAME = {column.name: replace(column, label=_LABELS.get(column.name, "")) for column in MEASURED}
+_BY_NAME = {column.name: column for column in MEASURED}
 
 TRIAL_TABLE = (
     Column("stage", "trial (of the tuner) or repeat (a re-training of the selected setting, or of the untuned one)"),
@@ -292,5 +289,4 @@ def column_of(key: str) -> str:
 
 def label(column: str) -> str:
     """A column for human eyes: data_fraction -> data fraction, lr -> learning rate."""
-    known = {c.name: c.label for c in (*TRIAL_TABLE, *CELL_TABLE) if c.label}
-    return known.get(column) or SETTING_LABELS.get(column) or column.replace("_", " ")
+    return _LABELS.get(column) or column.replace("_", " ")

@@ -79,18 +79,18 @@ def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, 
     A key that has different values in different cells belongs to the axis that makes the difference:
     ``regime=single_epoch,early_stopping`` also moves ``optim.schedule``.
     """
-    every = list(dict.fromkeys(key for found, ranges, _ in cells for key in (*found, *ranges)))
+    every = list(dict.fromkeys(key for own, ranges, _ in cells for key in (*own, *ranges)))
     axes = tuple(dict.fromkeys(axis for _, _, keys in cells for axis in keys))
     absent = object()
 
     def differs(key: str) -> bool:
-        values = [(found.get(key, absent), ranges.get(key, absent)) for found, ranges, _ in cells]
+        values = [(own.get(key, absent), ranges.get(key, absent)) for own, ranges, _ in cells]
         return any(value != values[0] for value in values)
 
     varying = {key for key in every if differs(key) or any(key == a or key.startswith(f"{a}.") for a in axes)}
-    found, ranges, _ = cells[0]
+    own, ranges, _ = cells[0]
     return Identity(
-        {k: v for k, v in found.items() if k not in varying},
+        {k: v for k, v in own.items() if k not in varying},
         {k: v for k, v in ranges.items() if k not in varying},
         tuple(sorted({*varying, *axes})),
         _groups(cells),
@@ -102,9 +102,9 @@ def _groups(
 ) -> dict[str, dict[str, Any]]:
     """What the first cell with each combination of swept config groups has; keys without a dot name groups."""
     out: dict[str, dict[str, Any]] = {}
-    for found, ranges, keys in cells:
+    for settings_of, ranges, keys in cells:
         name = " ".join(f"{key}={value}" for key, value in keys.items() if "." not in key)
-        every = {**found, **{f"search_space.{key}": text for key, text in ranges.items()}}
+        every = {**settings_of, **{f"search_space.{key}": text for key, text in ranges.items()}}
         out.setdefault(name, {key: value for key, value in every.items() if key not in keys})
     return out
 
@@ -119,7 +119,7 @@ def differences(
     skipped = {*left_out}
     said = []
     for key in sorted((known.keys() | wanted.keys()) - skipped):
-        before, now = (found.get(key, defaults.get(key)) for found in (known, wanted))
+        before, now = (given.get(key, defaults.get(key)) for given in (known, wanted))
         raised = key == CAP and now is not None and (before is None or now > before)
         if before != now and not raised and not has_grown(before, now):
             said.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
@@ -186,21 +186,21 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
         )
     varying = tuple(sorted({*record["varying"], *identity.varying}))
     left_out = set(not_yet_known)
-    found = differences(record["settings"], identity.settings, defaults, {*varying, *left_out})
-    found += differences(record["ranges"], identity.ranges, {}, varying)
+    unlike = differences(record["settings"], identity.settings, defaults, {*varying, *left_out})
+    unlike += differences(record["ranges"], identity.ranges, {}, varying)
     groups = record["groups"]
     # Weights to start from may differ between cells: a group has those of its first one, and each cell checks its own.
     left_out |= {key for key in CHECKSUMS if key in varying}
     for name in groups.keys() & identity.groups.keys():
-        found += differences(groups[name], identity.groups[name], defaults, left_out)
-    found += differences(record["method"], identity.method, {})
+        unlike += differences(groups[name], identity.groups[name], defaults, left_out)
+    unlike += differences(record["method"], identity.method, {})
     # The ranges of a swept config group are its settings, too.
-    found = list(dict.fromkeys(said.removeprefix("search_space.") for said in found))
-    if found:
+    unlike = list(dict.fromkeys(said.removeprefix("search_space.") for said in unlike))
+    if unlike:
         raise InputError(
             f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: "
-            f"{', '.join(found)}; set it back, sweep it as an axis, or give the new study another `name=`. (Ranges and "
-            f"{CAP} may grow, trials, repeats and cells may be added.)"
+            f"{', '.join(unlike)}; set it back, sweep it as an axis, or give the new study another `name=`. (Ranges "
+            f"and {CAP} may grow, trials, repeats and cells may be added.)"
         )
     common = {k: identity.settings.get(k, v) for k, v in record["settings"].items() if k not in varying}
     ranges = {k: identity.ranges.get(k, v) for k, v in record["ranges"].items() if k not in varying}
@@ -218,8 +218,8 @@ def collect(overrides: Sequence[str], command: Sequence[str]) -> dict[str, Any]:
 
 def classes(study: Mapping[str, Any]) -> int | None:
     """Number of classes of a study's data, from its study.json; None where it has none, or data sets that differ."""
-    found = {facts["classes"] for facts in study.get(DATA, []) if "classes" in facts}
-    return found.pop() if len(found) == 1 else None
+    counts = {facts["classes"] for facts in study.get(DATA, []) if "classes" in facts}
+    return counts.pop() if len(counts) == 1 else None
 
 
 @functools.cache
@@ -232,20 +232,20 @@ def made_by(record: Mapping[str, Any]) -> str:
     """The code that made a record, in words; empty where the record does not tell."""
     if VERSIONS not in record:
         return ""
-    found = record[VERSIONS]
-    mine = f"commit {record[COMMIT]}" if record.get(COMMIT) else f"mnist-scaling {found.get('mnist-scaling')}"
-    return f"{mine} with torch {found.get('torch')}"
+    packages = record[VERSIONS]
+    mine = f"commit {record[COMMIT]}" if record.get(COMMIT) else f"mnist-scaling {packages.get('mnist-scaling')}"
+    return f"{mine} with torch {packages.get('torch')}"
 
 
 def versions() -> dict[str, str]:
     """Version of Python and of each of `PACKAGES` that is installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:  # run from a checkout that was never installed
             continue
-    return found
+    return installed
 
 
 def commit() -> str | None:

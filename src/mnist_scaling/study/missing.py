@@ -23,28 +23,28 @@ MISPLACED = "{place} holds a copy of the cell {own}: its runs are left out; move
 
 def complaints(folder: Path) -> list[str]:
     """All that is damaged or missing in a study, a sentence each; its next sweep mends it."""
-    found, said = records.read_study(folder), []
+    recorded, said = records.read_study(folder), []
     try:
-        said = _edited(folder, records.read_description(folder), found)
+        said = _edited(folder, records.read_description(folder), recorded)
     except DamagedFileError as error:
-        found.damaged.insert(0, error)
-    said += [f"{error.path} is damaged ({error.reason}): start its sweep again." for error in found.damaged]
-    damaged = {error.path for error in found.damaged}
+        recorded.damaged.insert(0, error)
+    said += [f"{error.path} is damaged ({error.reason}): start its sweep again." for error in recorded.damaged]
+    damaged = {error.path for error in recorded.damaged}
     said += [
         f"{place} has runs but no {layout.CELL}: start its sweep again, which writes it."
-        for place in found.undescribed
+        for place in recorded.undescribed
         if place / layout.CELL not in damaged
     ]
-    said += [MISPLACED.format(place=place, own=own) for place, own in found.misplaced.items()]
+    said += [MISPLACED.format(place=place, own=own) for place, own in recorded.misplaced.items()]
     if gone := lost_runs(folder):
         said.append(f"{gone}: start its sweep again, which makes them again.")
     return said
 
 
-def _edited(folder: Path, study: Mapping[str, Any] | None, found: StudyRecords) -> list[str]:
+def _edited(folder: Path, study: Mapping[str, Any] | None, recorded: StudyRecords) -> list[str]:
     """That study.json is gone, or that somebody has changed a table, which are made of the records."""
     if study is None:
-        return [f"{folder / layout.STUDY} is gone: start its sweep again, which writes it."] if found.rows else []
+        return [f"{folder / layout.STUDY} is gone: start its sweep again, which writes it."] if recorded.rows else []
     sums = study.get(records.TABLES, {}).items()  # studies of older versions have none
     return [
         f"{folder / name} is not as its sweep wrote it: start its sweep again, which writes it anew, or give your own "

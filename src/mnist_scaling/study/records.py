@@ -1,14 +1,8 @@
 """Records: what was measured, one result.json per run and one cell.json per cell, from which the tables are built.
 
-    multirun/<name>/study.json
-    multirun/<name>/width=16/data_fraction=0.25/cell.json
-                                               /trial-003/result.json
-                                               /repeat-000/result.json
-
 A record is all that is kept of a run: what was tried, what came of it, and what decides what its cell tries next. A
-record is checked for its shape when it is
-read: the keys that later stages need, their types, finite losses. A run's record has a checksum, so that a digit that
-a faulty disk changes is seen too.
+record is checked for its shape when it is read: the keys that later stages need, their types, finite losses. A run's
+record has a checksum, so that a digit that a faulty disk changes is seen too. `layout` has the folders.
 """
 
 from __future__ import annotations
@@ -84,55 +78,55 @@ class StudyRecords:
 
 def read_study(folder: Path, known: Mapping[Path, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}) -> StudyRecords:
     """Every record below a study's folder. Cells that are `known`, by their axes and tuned keys, need no cell.json."""
-    found = StudyRecords()
+    study = StudyRecords()
     for place in cell_folders(folder):
         cell = None
         try:
             cell = read_cell(place)
         except DamagedFileError as error:
-            found.damaged.append(error)
+            study.damaged.append(error)
         if cell and (other := _belongs(folder, place, cell)):
             if place not in known:
-                found.misplaced[place] = other
+                study.misplaced[place] = other
                 continue
-            found.damaged.append(DamagedFileError(place / layout.CELL, f"it is the record of {other}"))
+            study.damaged.append(DamagedFileError(place / layout.CELL, f"it is the record of {other}"))
         described = known.get(place) or (cell and (cell["axes"], cell["space"]))
         if not described:
-            found.undescribed.append(place)
+            study.undescribed.append(place)
             continue
         for path in sorted(place.iterdir()):
             try:
                 record = read_run(path) if path.name.startswith(layout.RUN_PREFIXES) else None
                 if record is not None:
-                    found.rows[path] = row(record, *described)
-                    found.records[path] = record
+                    study.rows[path] = row(record, *described)
+                    study.records[path] = record
             except DamagedFileError as error:
-                found.damaged.append(error)
+                study.damaged.append(error)
             except KeyError as error:
-                found.damaged.append(DamagedFileError(path / layout.RESULT, f"its config lacks {error}"))
-    return found
+                study.damaged.append(DamagedFileError(path / layout.RESULT, f"its config lacks {error}"))
+    return study
 
 
 def cell_folders(folder: Path) -> list[Path]:
     """Folders below a study's that hold a cell's record or runs, in alphabetical order."""
-    found = []
+    folders = []
     for place, below, names in os.walk(folder):
         if layout.CELL in names or any(name.startswith(layout.RUN_PREFIXES) for name in below):
-            found.append(Path(place))
+            folders.append(Path(place))
         below[:] = [name for name in below if not name.startswith((*layout.RUN_PREFIXES, ".", layout.FIGURES))]
-    return sorted(found)
+    return sorted(folders)
 
 
 def read_cells(folder: Path) -> dict[Path, dict[str, Any]]:
     """The record of every cell below a study's folder, by the cell's folder, without damaged ones."""
     if (kept := files.read_json(folder / layout.CELL_RECORDS)) is not None:
         return {folder / place: cell for place, cell in kept.items()}
-    found = {}
+    cells = {}
     for place in cell_folders(folder):
         with contextlib.suppress(DamagedFileError):  # `missing.complaints` names it
             if (cell := read_cell(place)) is not None and not _belongs(folder, place, cell):
-                found[place] = cell
-    return found
+                cells[place] = cell
+    return cells
 
 
 def _belongs(folder: Path, place: Path, cell: Mapping[str, Any]) -> str:

@@ -44,11 +44,11 @@ def counts(run: RunConfig) -> dict[str, float]:
     It raises InputError as `cost` does.
     """
     _, size, regime, n_train = _shape(run)
-    found = {k: float(v) for k, v in vars(size).items() if k.startswith("n_params")} | {"n_train": float(n_train)}
+    known = {name: float(n) for name, n in size.parameters.items()} | {"n_train": float(n_train)}
     if not isinstance(regime, regimes.Passes):
-        return found
+        return known
     seen = float(regime.n_seen(n_train))
-    return found | {"n_seen": seen, "flops": seen * size.training, "flops_forward": seen * size.forward}
+    return known | {"n_seen": seen, "flops": seen * size.training, "flops_forward": seen * size.forward}
 
 
 def _shape(run: RunConfig) -> tuple[DataSpec, Size, regimes.Regime, int]:
@@ -84,8 +84,8 @@ def check_device(name: str) -> None:
 
     The InputError's cause is an OSError, so that in a worker it is the machine's fault and no run's.
     """
-    found: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if name in found and not found[name]():
+    is_there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if name in is_there and not is_there[name]():
         raise InputError(
             f"`device` must be there, but torch {torch.__version__} finds no {name} on this machine: take device=auto "
             "or device=cpu, or install a driver and a torch that know it."

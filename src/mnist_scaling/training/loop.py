@@ -86,10 +86,7 @@ def _result(run: Run, state: str, outcome: RunOutcome, scores: dict[str, Any]) -
     n, size = run.n_train, run.size
     return TrainResult(
         state=state,
-        n_params=size.n_params,
-        n_params_input=size.n_params_input,
-        n_params_hidden=size.n_params_hidden,
-        n_params_output=size.n_params_output,
+        **size.parameters,
         n_train=n,
         **_counts(outcome.n_seen, n, size),
         steps=outcome.steps,

@@ -33,6 +33,11 @@ class Size:
     output: int
     """The output layer's part of `training`."""
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The counts of parameters by their columns."""
+        return {name: n for name, n in vars(self).items() if name.startswith("n_params")}
+
 
 def measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> Size:
     """Size of a model counted exactly by `torch.utils.flop_counter` while a copy of the model sees one image.

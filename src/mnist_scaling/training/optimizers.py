@@ -99,11 +99,11 @@ def _bind(parameters: Sequence[nn.Parameter], weights: Tensor, gradients: Tensor
 
 def _joined(places: Sequence[slice]) -> list[slice]:
     """Ascending slices, neighbours as one."""
-    found: list[slice] = []
+    joined: list[slice] = []
     for place in places:
-        start = found.pop().start if found and found[-1].stop == place.start else place.start
-        found.append(slice(start, place.stop))
-    return found
+        start = joined.pop().start if joined and joined[-1].stop == place.start else place.start
+        joined.append(slice(start, place.stop))
+    return joined
 
 
 class TorchOptimizer:

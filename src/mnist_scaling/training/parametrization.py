@@ -144,12 +144,12 @@ def groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
 
     Each has an ``lr_factor``: every step sets ``lr = rate * lr_factor``.
     """
-    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    by_factors: dict[tuple[float, float], list[nn.Parameter]] = {}
     stated = labels(model)
     for name, parameter in model.named_parameters():
         wanted = factors(stated[name], config.rule)
-        found.setdefault((wanted.lr, wanted.weight_decay), []).append(parameter)
+        by_factors.setdefault((wanted.lr, wanted.weight_decay), []).append(parameter)
     return [
         {"params": parameters, "lr_factor": lr_factor, "weight_decay": config.weight_decay * decay_factor}
-        for (lr_factor, decay_factor), parameters in found.items()
+        for (lr_factor, decay_factor), parameters in by_factors.items()
     ]

@@ -74,12 +74,11 @@ class ReportSlice:
         self.points = config.reports.points
         wanted = config.reports.cost * n_seen * size.training / (self.points * size.forward)
         m = min(len(validation), config.data.max_eval or len(validation), floor(wanted))
-        enough = m >= config.reports.least
-        self.part = splits.fair_sample(validation, m) if enough else None
+        self.part = splits.fair_sample(validation, m) if m >= config.reports.least else None
 
     def is_due(self, number: int, step: int, total: int) -> bool:
         """Whether the report of this number, from 1, is due after a step of so many: they are evenly spaced."""
-        return self.part is not None and number <= self.points and step >= total * number / (self.points + 1)
+        return number <= self.points and step >= total * number / (self.points + 1)
 
 
 FIRST = 1 / 64

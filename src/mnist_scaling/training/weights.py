@@ -61,7 +61,7 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Ini
     if config.init_from is None:
         return None
     path = Path(config.init_from) / WEIGHTS
-    sha256, found = _read(path)
+    sha256, saved = _read(path)
     require(
         config.init_sha256 in (None, sha256),
         f"A study must keep the weights that it starts from, but {path} has the sha256 {sha256[:12]}… and the study "
@@ -70,25 +70,25 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Ini
     with torch.device("meta"):
         model = models.build(config.model, image_shape, classes)
     labels = splits.label_names(config.data)
-    same_classes = (found["classes"], found["labels"]) == (classes, labels)
+    same_classes = (saved["classes"], saved["labels"]) == (classes, labels)
     own = {id(parameter) for parameter in model.parts().output.parameters()}
     head = set() if same_classes else {name for name, parameter in model.named_parameters() if id(parameter) in own}
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items() if name not in head}
-    taken = {name: tensor for name, tensor in found["weights"].items() if name not in head}
+    taken = {name: tensor for name, tensor in saved["weights"].items() if name not in head}
     here = {key: getattr(config.model, key) for key in _SAME}
     fits = {name: tensor.shape for name, tensor in taken.items()} == wanted
-    same = all(here[key] == found["model"].get(key) for key in ("name", "parametrization"))
+    same = all(here[key] == saved["model"].get(key) for key in ("name", "parametrization"))
     require(
-        fits and same and found["image_shape"] == list(image_shape),
-        f"A run must start from a model of its own shape, but {path} has {_told(found['model'])} for images of "
-        f"{_size(found['image_shape'])}, and the run has {_told(here)} for images of {_size(image_shape)}: give "
+        fits and same and saved["image_shape"] == list(image_shape),
+        f"A run must start from a model of its own shape, but {path} has {_told(saved['model'])} for images of "
+        f"{_size(saved['image_shape'])}, and the run has {_told(here)} for images of {_size(image_shape)}: give "
         "`model` and `data` of that shape, or another run's folder as `init_from`.",
     )
     note = ""
     if head:
         note = (
-            f"the layer that makes the logits starts afresh, because {path} has the {found['classes']} classes of "
-            f"{found['labels']} and this data set the {classes} of {labels}"
+            f"the layer that makes the logits starts afresh, because {path} has the {saved['classes']} classes of "
+            f"{saved['labels']} and this data set the {classes} of {labels}"
         )
     return InitialWeights(sha256, taken, note)
 
@@ -97,8 +97,8 @@ def initial_model(config: RunConfig, image_shape: tuple[int, ...], classes: int)
     """A run's model before its first step: fresh weights from the run's own stream, and what `init_from` replaces."""
     with seeding.global_stream(config.seed, "init", torch.device("cpu")):
         model = models.build(config.model, image_shape, classes)
-    if (found := source(config, image_shape, classes)) is not None:
-        model.load_state_dict(model.state_dict() | found.weights)
+    if (initial := source(config, image_shape, classes)) is not None:
+        model.load_state_dict(model.state_dict() | initial.weights)
     return model
 
 

@@ -69,8 +69,8 @@ def untuned_runs(cells: pd.DataFrame, trials: pd.DataFrame, axes: Sequence[str],
     repeated = _by_seed(trials, keys, "val_loss")
     again = [repeated.get(control[key], {}) if key in control else {} for key in wanted]
     losses = [
-        float(np.mean(list(found.values()))) if found else first.get(key, float("nan"))
-        for key, found in zip(wanted, again, strict=True)
+        float(np.mean(list(by_seed.values()))) if by_seed else first.get(key, float("nan"))
+        for key, by_seed in zip(wanted, again, strict=True)
     ]
     setting = {k: runs[k].iloc[0] for k in tuned if k in runs and runs[k].nunique(dropna=False) == 1}
     setting = {k: v for k, v in setting.items() if pd.notna(v)}
@@ -88,8 +88,8 @@ def repeat_losses(
     needed = ("stage", "state", seed_of(trials), OF_RUN.get(loss, loss), *keys)
     if loss not in OF_RUN or any(column not in trials for column in needed):
         return None
-    found = _by_seed(trials, keys, OF_RUN[loss])
-    return [found.get(key, {}) for key in _keys(cells, keys)]
+    by_setting = _by_seed(trials, keys, OF_RUN[loss])
+    return [by_setting.get(key, {}) for key in _keys(cells, keys)]
 
 
 def runs_of(folder: Path, cells: pd.DataFrame, loss: str) -> list[dict[int, float]] | None:
@@ -143,31 +143,31 @@ def tuned_trials(folder: Path, cells: pd.DataFrame, trials: pd.DataFrame, axes: 
     grid = [a for a in axes if a != BRANCH]
     known = {key_of(cell["axes"], grid): _ranges(cell["space"]) for cell in described}
     ranges = [known.get(key) for key in _keys(cells, grid)]
-    every = [found for found in ranges if found is not None]
+    every = [of_cell for of_cell in ranges if of_cell is not None]
     if len(every) < len(ranges):
         return Tried({}, (), "A cell's record of its ranges is gone: start the study's sweep again, which writes it.")
-    shared = [key for key in (every[0] if every else ()) if key in trials and all(key in found for found in every)]
+    shared = [key for key in (every[0] if every else ()) if key in trials and all(key in of_cell for of_cell in every)]
     if not shared:
         return Tried({}, (), "No key with a numeric range was tuned in all of these cells.")
     done = _finished(trials, TRIAL)
     of_run = _keys(done, axes)
     tried = []
-    for cell, found in zip(_keys(cells, axes), every, strict=True):
+    for cell, of_cell in zip(_keys(cells, axes), every, strict=True):
         mine = done[[key == cell for key in of_run]]
-        low, high, _ = np.array([found[key] for key in shared], float).T
+        low, high, _ = np.array([of_cell[key] for key in shared], float).T
         tried.append(CellTried(mine["val_loss"].to_numpy(float), mine[shared].to_numpy(float), low, high))
     return Tried({key: every[0][key][2] for key in shared}, tried)
 
 
 def _ranges(space: Mapping[str, str]) -> dict[str, tuple[float, float, bool]]:
     """Column to low, high and whether it is searched in logs, of the tuned keys of a cell.json that are numbers."""
-    found = {}
+    ranges = {}
     for key, text in space.items():
         a = json.loads(text)["attributes"]
         choices = a.get("choices")
         if choices is None:
-            found[column_of(key)] = a["low"], a["high"], bool(a["log"])
+            ranges[column_of(key)] = a["low"], a["high"], bool(a["log"])
         elif len(choices) > 1 and all(isinstance(c, int | float) and not isinstance(c, bool) for c in choices):
             low, high = min(choices), max(choices)
-            found[column_of(key)] = low, high, low > 0 and high >= _DECADE * low
-    return found
+            ranges[column_of(key)] = low, high, low > 0 and high >= _DECADE * low
+    return ranges

@@ -221,8 +221,8 @@ def _compare(left: ast.AST, sign: ast.cmpop, right: ast.AST, table: Mapping[str,
     if isinstance(sign, ast.In | ast.NotIn):
         if not isinstance(right, ast.Tuple | ast.List) or not right.elts:
             raise TypeError("in needs values in parentheses")
-        found = np.any(np.broadcast_arrays(*(_compare(left, ast.Eq(), one, table) for one in right.elts)), axis=0)
-        return np.asarray(found == isinstance(sign, ast.In))
+        within = np.any(np.broadcast_arrays(*(_compare(left, ast.Eq(), one, table) for one in right.elts)), axis=0)
+        return np.asarray(within == isinstance(sign, ast.In))
     if type(sign) not in OPERATORS:
         raise TypeError(f"{type(sign).__name__} is not among them")
     a, b = _value(left, table), _value(right, table)

@@ -100,9 +100,9 @@ def _axes_of(measured: str | None, preferred: Sequence[str], axes: Sequence[str]
 
     On a ladder no axis moves alone, and the preferred ones count.
     """
-    found: list[str] = []
+    along: list[str] = []
     if measured not in cells:
-        return found
+        return along
     for axis in sorted(axes, key=lambda a: preferred.index(a) if a in preferred else len(preferred)):
         rest = [a for a in axes if a != axis]
         groups = cells.groupby(rest, dropna=False)[measured] if rest else None
@@ -110,8 +110,8 @@ def _axes_of(measured: str | None, preferred: Sequence[str], axes: Sequence[str]
         most = cells[measured].nunique() if groups is None or ladder else groups.nunique().max()
         # Runs of different seeds stop at different D under early stopping, but no seed sets it.
         if axis != SEED and most > 1 and pd.api.types.is_numeric_dtype(cells[axis]):
-            found.append(axis)
-    return found
+            along.append(axis)
+    return along
 
 
 def study_columns(wanted: Mapping[str, str | None], headers: Iterable[str]) -> dict[str, str | None]:
@@ -191,17 +191,17 @@ def fitted_rows(
     split = [c for c in (*roles_of(frame, axes, names).arms, *by) if frame[c].nunique(dropna=False) > 1]
     split = list(dict.fromkeys(split))
     seeds = 0
-    found = dict(names)
+    headers = dict(names)
     if SEED in axes and SEED not in split and frame[SEED].nunique() > 1:
         seeds = len(frame)
-        frame, found = _over_seeds(frame, found, [a for a in axes if a != SEED], tuned)
+        frame, headers = _over_seeds(frame, headers, [a for a in axes if a != SEED], tuned)
     if not split:
-        return FittedRows([ArmRows(frame)], found, (), seeds, note)
+        return FittedRows([ArmRows(frame)], headers, (), seeds, note)
     arms = []
     for key, rows in frame.groupby(split, sort=True, dropna=False):
         values = {c: v.item() if hasattr(v, "item") else v for c, v in zip(split, key, strict=True)}
         arms.append(ArmRows(rows, arm_name(values), values))
-    return FittedRows(arms, found, tuple(split), seeds, note)
+    return FittedRows(arms, headers, tuple(split), seeds, note)
 
 
 def best_runs(runs: pd.DataFrame, cells: Sequence[str], best: str) -> tuple[pd.DataFrame, str]:

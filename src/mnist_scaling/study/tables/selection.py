@@ -92,10 +92,10 @@ def current_repeats(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -
 
     A repeat that a cap cut short is made again under a higher one, with its seed and a later number.
     """
-    found: dict[Key, dict[int, Mapping[str, Any]]] = {}
+    by_setting: dict[Key, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
         if row["stage"] == REPEAT:
-            mine, seed = found.setdefault(key_of(row, columns), {}), row[seed_of(row)]
+            mine, seed = by_setting.setdefault(key_of(row, columns), {}), row[seed_of(row)]
             mine.pop(seed, None)
             mine[seed] = row
-    return {key: list(mine.values()) for key, mine in found.items()}
+    return {key: list(mine.values()) for key, mine in by_setting.items()}

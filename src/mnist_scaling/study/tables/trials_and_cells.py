@@ -139,8 +139,8 @@ def curves_table(
 def _points(row: Mapping[str, Any], cell: int) -> list[dict[str, Any]]:
     per_example = row["flops"] / row["n_seen"]
     known = {"seed": row.get(RUN_SEED, row["seed"]), "n_params": row["n_params"], "n_train": row["n_train"]}
-    found = []
+    points = []
     for point in row["curve"]:
         values = dict(zip(CURVE_FIELDS, point, strict=True))
-        found.append({"cell": cell, **known, **values, "flops": round(values["n_seen"] * per_example)})
-    return found
+        points.append({"cell": cell, **known, **values, "flops": round(values["n_seen"] * per_example)})
+    return points

@@ -65,20 +65,20 @@ def read(config: DataConfig) -> Arrays:
     except OSError as error:
         raise InputError(f"`data.path` must be an .npz file, but {path} can't be read ({error.strerror}).") from error
     shares = (config.validation, config.test)
-    found = _read(path, (stat.st_mtime_ns, stat.st_size), shares, config.split_seed)
+    file = _read(path, (stat.st_mtime_ns, stat.st_size), shares, config.split_seed)
     require(
-        config.sha256 in (None, found.sha256),
-        f"A study must keep its data, but {path} has the sha256 {found.sha256[:12]}… and the study began with "
+        config.sha256 in (None, file.sha256),
+        f"A study must keep its data, but {path} has the sha256 {file.sha256[:12]}… and the study began with "
         f"{str(config.sha256)[:12]}…: put the old file back, or give the new study another `name=`.",
     )
-    return found
+    return file
 
 
 @functools.lru_cache(maxsize=2)
 def _read(path: Path, stamp: tuple[int, int], shares: tuple[float, float], seed: int) -> Arrays:
     del stamp  # a file that changes is read again
-    content, found = _load(path)
-    parts = {part: _part(part, names, found, path) for part, names in _pairs(found, path)}
+    sha256, arrays = _load(path)
+    parts = {part: _part(part, names, arrays, path) for part, names in _pairs(arrays, path)}
     first = parts[TRAIN][0]
     for part, (images, _) in parts.items():
         require(
@@ -101,7 +101,7 @@ def _read(path: Path, stamp: tuple[int, int], shares: tuple[float, float], seed:
         DataSpec(
             mean, std, tuple(pixels.shape[1:]), classes, len(rows[TRAIN]), len(rows[VALIDATION]), len(rows[TEST]), scale
         ),
-        content,
+        sha256,
     )
 
 
@@ -111,7 +111,7 @@ def _load(path: Path) -> tuple[str, dict[str, np.ndarray]]:
         content = path.read_bytes()
         archive = np.load(io.BytesIO(content), allow_pickle=False)
         require(isinstance(archive, np.lib.npyio.NpzFile), f"{path} must be an .npz file, but holds a single array.")
-        found = {name: archive[name] for name in archive.files}
+        arrays = {name: archive[name] for name in archive.files}
     except InputError:
         raise
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, MemoryError, zipfile.BadZipFile) as error:
@@ -122,28 +122,29 @@ def _load(path: Path) -> tuple[str, dict[str, np.ndarray]]:
             f"`data.path` must be an .npz file of plain arrays, but {path} is not ({reason}): write it by "
             "np.savez(path, images=…, labels=…) from arrays of numbers."
         ) from error
-    return hashlib.sha256(content).hexdigest(), found
+    return hashlib.sha256(content).hexdigest(), arrays
 
 
-def _pairs(found: Mapping[str, np.ndarray], path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> Iterator[tuple[str, tuple[str, str]]]:
     """Each part that the file has, with the names of its arrays."""
     for part, candidates in NAMES.items():
-        pairs = [pair for pair in candidates if found.keys() & set(pair)]
+        pairs = [pair for pair in candidates if arrays.keys() & set(pair)]
         if not pairs and part != TRAIN:
             continue
         require(
-            len(pairs) == 1 and set(pairs[0]) <= found.keys(),
+            len(pairs) == 1 and set(pairs[0]) <= arrays.keys(),
             f"{path} must hold the {part} images and labels under one pair of names "
-            f"({', or '.join(' and '.join(pair) for pair in candidates)}), but it has {', '.join(found) or 'nothing'}.",
+            f"({', or '.join(' and '.join(pair) for pair in candidates)}), but it has "
+            f"{', '.join(arrays) or 'nothing'}.",
         )
         yield part, pairs[0]
 
 
 def _part(
-    part: str, names: tuple[str, str], found: Mapping[str, np.ndarray], path: Path
+    part: str, names: tuple[str, str], arrays: Mapping[str, np.ndarray], path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, channels, height, width), uint8 or float32, and labels (n,), int64, of one part."""
-    images, labels = (found[name] for name in names)
+    images, labels = (arrays[name] for name in names)
     x, y = (f"`{name}` of {path}" for name in names)
     last = images.ndim == 4 and images.shape[3] in _CHANNELS and images.shape[1] not in _CHANNELS
     numbers = images.dtype == np.uint8 or images.dtype.kind == "f"

@@ -161,10 +161,10 @@ def _verify(folder: Path, files: DatasetFiles) -> None:
     for index, (file, shape) in enumerate(zip(FILES, files.spec.array_shapes, strict=True)):
         path = folder / file
         if files.sha256 is not None:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-            if found != files.sha256[index]:
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            if sha256 != files.sha256[index]:
                 raise InputError(
-                    f"{path} must have the sha256 {files.sha256[index]}, but has {found}: it is damaged; delete it "
+                    f"{path} must have the sha256 {files.sha256[index]}, but has {sha256}: it is damaged; delete it "
                     "and run again to fetch it anew."
                 )
         elif path.stat().st_size != 4 + 4 * len(shape) + int(np.prod(shape)):

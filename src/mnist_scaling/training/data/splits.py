@@ -100,10 +100,10 @@ def _load(config: DataConfig, device: torch.device) -> Dataset:
         return Examples(pixels, rows.to(device), labels[rows].long().to(device), about.mean, about.std, about.scale)
 
     if config.name == ARRAYS:
-        found = arrays.read(config)
-        shared = found.pixels.to(device)
+        file = arrays.read(config)
+        shared = file.pixels.to(device)
         train, validation, test = (
-            part(shared, found.labels, found.rows[name]) for name in (arrays.TRAIN, arrays.VALIDATION, arrays.TEST)
+            part(shared, file.labels, file.rows[name]) for name in (arrays.TRAIN, arrays.VALIDATION, arrays.TEST)
         )
         return Dataset(train, validation, test, about.classes)
     raw = sources.ensure(config.name, config.dir)

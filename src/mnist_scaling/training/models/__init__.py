@@ -112,7 +112,7 @@ def labels_by_layer(model: Family, growth: float) -> dict[str, Label]:
     norms are VECTOR; torch draws a bias by the fan-in of its layer, and norms start at 1 and 0 whatever the width.
     `growth` is width over base width. A parameter in no layer of torch's own is left out: its family labels it.
     """
-    parts, found = model.parts(), {}
+    parts, labels = model.parts(), {}
     inputs, n = {id(p) for p in parts.input.parameters()}, growth
     for layer_name, layer in model.named_modules():
         norm = isinstance(layer, nn.LayerNorm | nn.GroupNorm)
@@ -122,12 +122,12 @@ def labels_by_layer(model: Family, growth: float) -> dict[str, Label]:
         for name, parameter in layer.named_parameters(f"{layer_name}", recurse=False):
             fan_in = 1.0 if norm or id(parameter) in inputs else n
             if norm or name.endswith("bias"):
-                found[name] = Label(Role.VECTOR, fan_in, fan_out)
+                labels[name] = Label(Role.VECTOR, fan_in, fan_out)
             elif id(parameter) in inputs:
-                found[name] = Label(Role.INPUT, fan_out=fan_out)
+                labels[name] = Label(Role.INPUT, fan_out=fan_out)
             else:
-                found[name] = Label(Role.OUTPUT if layer is parts.output else Role.HIDDEN, fan_in, fan_out)
-    return found
+                labels[name] = Label(Role.OUTPUT if layer is parts.output else Role.HIDDEN, fan_in, fan_out)
+    return labels
 
 
 FAMILIES: dict[str, type[Family]] = {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, inf
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from mnist_scaling.config import RunConfig, require
+from mnist_scaling.config import RunConfig
 from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.training.regimes.passes import Regime, fall
 from mnist_scaling.training.run import Run, RunOutcome
@@ -28,14 +28,10 @@ class EarlyStopping(Regime):
     """
 
     schedules: ClassVar[tuple[str, ...]] = ("constant", "wsd")  # which don't need to know the run's end
+    needs: ClassVar[Mapping[str, str]] = {"patience": "a whole number", "max_epochs": "a whole number"}
 
     def __init__(self, config: RunConfig, flops_per_example: int) -> None:
         super().__init__(config, flops_per_example)
-        for key in ("patience", "max_epochs"):
-            require(
-                getattr(config.regime, key) is not None,
-                f"`regime.{key}` must be given with regime=early_stopping, but got none: give a whole number.",
-            )
         self.most = int(config.regime.max_epochs or 0)
         self.patience = int(config.regime.patience or 0)
         self.optim = config.optim

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import ceil, cos, pi, sqrt
 from typing import ClassVar
 
@@ -21,8 +21,15 @@ class Regime(ABC):
 
     schedules: ClassVar[tuple[str, ...]]
     """Values of `optim.schedule` that it can work with."""
+    needs: ClassVar[Mapping[str, str]] = {}
+    """Keys of `regime` that must be given, and an example of each."""
 
     def __init__(self, config: RunConfig, flops_per_example: int) -> None:
+        for key, example in self.needs.items():
+            require(
+                getattr(config.regime, key) not in (None, ()),
+                f"`regime.{key}` must be given with regime={config.regime.name}, but got none: give {example}.",
+            )
         self.config = config
 
     def n_train(self, available: int) -> int:
@@ -134,12 +141,7 @@ class Repeat(Passes):
     `single_epoch`, bit for bit.
     """
 
-    def __init__(self, config: RunConfig, flops_per_example: int) -> None:
-        super().__init__(config, flops_per_example)
-        require(
-            config.regime.epochs is not None,
-            "`regime.epochs` must be given with regime=repeat, but got none: give the passes, such as 4.",
-        )
+    needs: ClassVar[Mapping[str, str]] = {"epochs": "the passes, such as 4"}
 
     def n_seen(self, n_train: int) -> int:
         """All of the subset, `regime.epochs` times."""
@@ -162,12 +164,10 @@ class IsoFlopBudget(Passes):
     approach 2, has no such rows).
     """
 
+    needs: ClassVar[Mapping[str, str]] = {"flops": "a budget, such as 4e9"}
+
     def __init__(self, config: RunConfig, flops_per_example: int) -> None:
         super().__init__(config, flops_per_example)
-        require(
-            config.regime.flops is not None,
-            "`regime.flops` must be given with regime=isoflop, but got none: give a budget, such as 4e9.",
-        )
         budget = (config.regime.flops or 0.0) * config.regime.scale
         self.examples = round(budget / flops_per_example)
         # A sweep asks before it starts, with the config's own batch size. What its tuner tries then may be too

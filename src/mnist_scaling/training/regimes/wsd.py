@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 from typing import ClassVar
 
@@ -28,13 +29,10 @@ class Wsd(Regime):
     """
 
     schedules: ClassVar[tuple[str, ...]] = ("wsd",)
+    needs: ClassVar[Mapping[str, str]] = {"branches": "shares such as [0.25,0.5,1]"}
 
     def __init__(self, config: RunConfig, flops_per_example: int) -> None:
         super().__init__(config, flops_per_example)
-        require(
-            len(config.regime.branches) > 0,
-            "`regime.branches` must be given with regime=wsd, but got none: give shares such as [0.25,0.5,1].",
-        )
         self.shares = [share for share in config.regime.branches if share <= config.regime.last]
         require(
             len(self.shares) > 0,
