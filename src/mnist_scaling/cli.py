@@ -25,13 +25,6 @@ _DEBUG = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended, as shells have it."""
 
-_RESUMES = "Every run that has ended is kept; the same command resumes the study."
-_ANEW = "No file is half-written; the same command starts anew."
-"""What an interrupted sweep has left, and what any other command has."""
-
-_RUNS_STUDIES = ("ask",)
-"""Commands that run studies without being told -m."""
-
 _SET_BY_SWEEPS = ("trial", "init_sha256", "data.sha256")
 """Keys that no person sets."""
 
@@ -40,15 +33,9 @@ _wants_traceback: list[bool] = []
 
 
 def conf_dir() -> str:
-    """Absolute path of conf/: inside the package when it is installed, else in the checkout.
+    """Absolute path of conf/: inside the package when installed, else in the checkout; FileNotFoundError for none.
 
-    Hydra resolves a relative ``config_path`` against the calling *module*, which fails for an installed command. It
-    uses an absolute path unchanged.
-
-    Raises
-    ------
-    FileNotFoundError
-        When neither place holds the configuration.
+    Hydra resolves a relative ``config_path`` against the calling *module*, which fails for an installed command.
     """
     for folder in (_PACKAGE / "conf", _PACKAGE.parents[1] / "conf"):
         if (folder / "train.yaml").is_file():
@@ -74,8 +61,10 @@ def run(main: Callable[[], object], config_name: str) -> None:
                 note_repeated(sys.argv[1:])
                 main()
     except KeyboardInterrupt:
-        resumes = config_name in _RUNS_STUDIES or {"-m", "--multirun"} & set(sys.argv)
-        print(f"\nInterrupted. {_RESUMES if resumes else _ANEW}", file=sys.stderr)
+        left = "No file is half-written; the same command starts anew."
+        if config_name == "ask" or {"-m", "--multirun"} & set(sys.argv):  # which run studies
+            left = "Every run that has ended is kept; the same command resumes the study."
+        print(f"\nInterrupted. {left}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         for stream in filter(None, (sys.stdout, sys.stderr)):

@@ -35,10 +35,7 @@ _OF_SWEEPS = ("hydra.sweeper.", "hydra/sweeper", "hydra.launcher.", "hydra/launc
 def main(cfg: DictConfig) -> float | None:
     """Train once: for the sweep that launched this job, or for the person at the keyboard.
 
-    Returns
-    -------
-    float or None
-        Validation loss of a run that no sweep of ours launched: what another sweeper can minimise.
+    It returns the validation loss of a run that no sweep of ours launched: what another sweeper can minimise.
     """
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)

@@ -28,7 +28,6 @@ _REPORTS = 4
 NUMBERS = {f.name: str(f.type) for f in fields(TrainResult) if f.metadata and f.name != "flags"}
 """What a run may measure under names of ours, and its type."""
 
-
 _TAKEN = {*TRIAL_COLUMNS, *CELL_COLUMNS, "cell", "keys"} - {*RESULT_COLUMNS} | {"flags", "val_loss"}
 """Names that a further number can't have."""
 
@@ -44,10 +43,7 @@ class EndOfRun(BaseException):
 class Reports:
     """What an application calls on the way, as `report(share, loss)`: how much of the run is done, and its loss then.
 
-    Parameters
-    ----------
-    listener : callable, optional
-        Says whether the run is to stop.
+    The listener says whether the run is to stop.
     """
 
     def __init__(self, listener: Report | None = None) -> None:
@@ -107,7 +103,7 @@ def measured(returned: Any, loss_name: str, returned_by: str, reports: Reports) 
         raise InputError(
             f"`{lost[0]}` must be finite and not negative, but is {numbers[lost[0]]}: mend it, or leave it out."
         )
-    own = {name: _typed(name, value) for name, value in numbers.items() if name in NUMBERS}
+    own = {n: round(x) if NUMBERS[n].startswith("int") else float(x) for n, x in numbers.items() if n in NUMBERS}
     further = {name: value if isfinite(value) else None for name, value in numbers.items() if name not in NUMBERS}
     return ended(COMPLETE, reports, further, **own, val_loss=float(loss))
 
@@ -128,7 +124,3 @@ def number(what: str, value: Any) -> float:
             f"{str(value)[:60]!r} ({type(value).__name__}): return a float, such as loss.item()."
         )
     return plain
-
-
-def _typed(name: str, value: float) -> Any:
-    return round(value) if NUMBERS[name].startswith("int") else float(value)

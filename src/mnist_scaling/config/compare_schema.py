@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.config import PRINTED, TEXT, one_of, register, require
-from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig, listed
 from mnist_scaling.errors import InputError, holds
 from mnist_scaling.fitting.comparing import ComparisonOptions
 from mnist_scaling.study import layout
@@ -64,7 +64,7 @@ class CompareConfig:
             "studies=[a,b] name=c, by=COLUMN name=STUDY, or tables=[a.csv,b.csv] out=FOLDER.",
         )
         for key in ("studies", "tables"):
-            _distinct(key, self._list(key), self.by)
+            _distinct(key, listed(getattr(self, key)), self.by)
         if self.tables and not self.out:
             raise InputError("`out` must be given with `tables`, but it is empty: give out=FOLDER for the results.")
         if not self.tables and not self.name and not (self.studies and self.out):
@@ -79,14 +79,10 @@ class CompareConfig:
         flops = self.options().target
         holds(flops is None or flops > 0, "target.flops > 0", flops, "give FLOPs, such as 1e13.")
 
-    def _list(self, key: str) -> list[str]:
-        value = getattr(self, key) or []
-        return [value] if isinstance(value, str) else [str(v) for v in value]
-
     @property
     def by_columns(self) -> Sequence[str]:
         """The columns of `by`."""
-        return self._list("by")
+        return listed(self.by)
 
     @property
     def folder(self) -> Path:
@@ -99,8 +95,8 @@ class CompareConfig:
         """What `fit` would be asked for each table; with `by` there is one."""
         shared: dict[str, Any] = {"columns": self.columns, "where": self.where}
         if self.tables:
-            return [FitConfig(table=path, by=self.by, **shared) for path in self._list("tables")]
-        names = [str(self.name)] if self.by else self._list("studies")
+            return [FitConfig(table=path, by=self.by, **shared) for path in listed(self.tables)]
+        names = [str(self.name)] if self.by else listed(self.studies)
         return [FitConfig(name=name, by=self.by, **shared) for name in names]
 
     def twin_source(self) -> FitConfig | None:

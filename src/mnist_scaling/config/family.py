@@ -79,12 +79,11 @@ MODEL_CONFIGS: dict[str, type[ModelConfig]] = {"mlp": MLPConfig, "transformer": 
 """Config classes of families with keys or defaults of their own, by the value of `model.name`;
 `training.models.register` adds those of families that stand elsewhere."""
 
-_FAMILIES = Path(__file__).parents[1] / "training" / "models"
-
 
 def model_names() -> tuple[str, ...]:
     """Names of all families: the files of training/models/, and those registered elsewhere."""
-    return tuple(sorted({path.stem for path in _FAMILIES.glob("*.py")} - {"__init__"} | set(MODEL_CONFIGS)))
+    files = (Path(__file__).parents[1] / "training" / "models").glob("*.py")
+    return tuple(sorted({path.stem for path in files} - {"__init__"} | set(MODEL_CONFIGS)))
 
 
 def model_config(name: str) -> type[ModelConfig]:

@@ -112,7 +112,7 @@ class RowsConfig:
     @property
     def cell_columns(self) -> Sequence[str]:
         """The columns of `cells`."""
-        return _list(self.cells)
+        return listed(self.cells)
 
 
 @dataclass(frozen=True)
@@ -177,16 +177,10 @@ class FitConfig(RowsConfig):
     @property
     def arm_columns(self) -> Sequence[str]:
         """The columns of `by`."""
-        return _list(self.by)
+        return listed(self.by)
 
     def options(self, classes: int | None = None) -> Options:
-        """What the library is asked to do.
-
-        Parameters
-        ----------
-        classes : int, optional
-            Number of classes that the study states; the key `classes` goes before it.
-        """
+        """What the library is asked to do; the key `classes` goes before the number of them that the study states."""
         classes = classes if self.classes is None else self.classes
         require(
             not (self.mask_chance and classes is None),
@@ -207,8 +201,9 @@ class FitConfig(RowsConfig):
         )
 
 
-def _list(value: Any) -> Sequence[str]:
-    return () if value is None else (value,) if isinstance(value, str) else [str(c) for c in value]
+def listed(value: Any) -> list[str]:
+    """A word, or a list of words, or nothing, as a list."""
+    return [value] if isinstance(value, str) else [str(word) for word in value or ()]
 
 
 def _delta(value: Any) -> float | str:

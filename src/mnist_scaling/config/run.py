@@ -156,12 +156,8 @@ class OptimConfig:
             )
         elif self.name in KNOWN_OPTIMIZERS:
             object.__setattr__(self, "name", self._target_.rpartition(".")[2].lower())
-        holds(
-            self.clip is None or self.clip > 0,
-            "optim.clip > 0",
-            self.clip,
-            "give the largest norm, such as 1.0, or null.",
-        )
+        clip = self.clip
+        holds(clip is None or clip > 0, "optim.clip > 0", clip, "give the largest norm, such as 1.0, or null.")
         require(
             not self.nesterov or (self.name == "sgd" and self.momentum > 0),
             f"`optim.nesterov=true` must go with optim=sgd and a momentum, but got optim.name={self.name} and "

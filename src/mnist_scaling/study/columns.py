@@ -37,7 +37,6 @@ TRANSFER_RULES = (NEIGHBOURS, INDEPENDENT)
 OFF_DISTRIBUTION = ("rotated", "shifted", "noisy")
 """Members of `data.off_distribution`: the ways in which test images are changed for further scores."""
 
-
 EXAMPLES, NATS, FLOPS, SHARE = "examples", "nats per example", "FLOPs", "share"
 """Units."""
 

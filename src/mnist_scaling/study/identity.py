@@ -38,7 +38,6 @@ IDENTITY = "identity"
 CAP = "regime.max_epochs"
 """Config key of the cap on a run's length. Raised, it changes no run that had ended before it: others are taken on."""
 
-
 PACKAGES = (
     "mnist-scaling", "torch", "numpy", "scipy", "pandas", "hydra-core", "omegaconf", "optuna", "hydra-optuna-sweeper",
 )  # fmt: skip

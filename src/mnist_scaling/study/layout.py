@@ -70,15 +70,11 @@ COLUMNS = "columns.json"
 RUN_PREFIXES = (f"{TRIAL}-", f"{REPEAT}-")
 """How the folders of runs begin."""
 
-ONLY_CELL = "all"
-"""Name of the cell of a study without axes."""
-
 ALL = "all"
 """What `report` calls everything in `MULTIRUN`; not the name of a study."""
 
 _LONGEST = 200
 """Bytes of a folder's name that a study's name or a value of an axis may take; file systems allow 255."""
-
 
 ANSWERS = "answers"
 """Folder inside `MULTIRUN` of answered questions; not the name of a study."""
@@ -178,7 +174,7 @@ def cell_parts(axes: Mapping[str, Any]) -> list[str]:
                 f"A value of an axis must be short enough for the name of a folder, {_LONGEST} bytes, but "
                 f"`{part[:40]}…` has {len(part)}: give it a shorter value."
             )
-    return parts or [ONLY_CELL]
+    return parts or ["all"]  # the only cell of a study without axes
 
 
 def _text(value: Any) -> str:

@@ -36,19 +36,12 @@ class FlatOptimizer:
         self._step = torch.zeros((), device=device)
         groups = parametrization.groups(model, config)
         places = _bind(parameters, self.weights, self.gradients)
-        self._groups = [
-            (
-                self._views([slice(0, length)] if len(groups) == 1 else _joined([places[p] for p in group["params"]])),
-                group["lr_factor"],
-                group["weight_decay"],
-            )
-            for group in groups
-        ]
-
-    def _views(self, places: Sequence[slice]) -> tuple[list[Tensor], ...]:
-        """Contiguous views of weights, gradients and moments: what one kernel takes."""
         tensors = (self.weights, self.gradients, self._first, self._second)
-        return tuple([tensor[place] for place in places] for tensor in tensors)
+        self._groups = []
+        for group in groups:
+            own = [slice(0, length)] if len(groups) == 1 else _joined([places[p] for p in group["params"]])
+            views = [[tensor[place] for place in own] for tensor in tensors]  # contiguous: what one kernel takes
+            self._groups.append((views, group["lr_factor"], group["weight_decay"]))
 
     def zero_grad(self) -> None:
         """Set the gradients to zero."""

@@ -84,9 +84,6 @@ class ReportSlice:
 FIRST = 1 / 64
 """Share of the run at the first of its log-spaced points."""
 
-Point = tuple[int, float, float, str]
-"""Examples so far, validation loss, training loss, what the learning rate was doing."""
-
 
 class CurveRecorder:
     """Collects points of one run's learning curve.
@@ -98,7 +95,8 @@ class CurveRecorder:
 
     def __init__(self, model: nn.Module, part: splits.Examples, validation: splits.Examples, config: RunConfig) -> None:
         self.model, self.config = model, config
-        self.points: list[Point] = []
+        self.points: list[tuple[int, float, float, str]] = []
+        """`study.columns.CURVE_FIELDS` of each."""
         self._train = part.head(config.curve.images)
         images = min(config.curve.images, config.data.max_eval or len(validation))
         self._slice = splits.fair_sample(validation, images) if config.curve.points else None

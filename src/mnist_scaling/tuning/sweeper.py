@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,30 +38,24 @@ class CellSweeper(Sweeper):
     def __init__(
         self,
         sampler: DictConfig,
-        n_trials: int,
-        n_repeats: int,
-        trials_per_batch: int,
         storage: str | None,
         params: DictConfig | None,
         cells: str | None,
         max_values_per_axis: int | None,
         pruner: DictConfig | None,
         transfer: str,
-        widen: bool,
-        repeat_control: bool = False,
         dry_run: bool = False,
-        **unknown: object,
+        **effort: Any,
     ) -> None:
         from mnist_scaling.tuning.cell.next_settings import Effort
         from mnist_scaling.tuning.sweep.next_jobs import Method
 
-        for key in unknown:
+        for key in effort.keys() - {f.name for f in fields(Effort)}:
             raise InputError(
                 f"Every key must exist in the configuration, but got `hydra.sweeper.{key}`: see "
                 "conf/hydra/sweeper/cells.yaml for the keys."
             )
-        effort = Effort(n_trials, n_repeats, trials_per_batch, widen, repeat_control)
-        self.method = Method(effort, sampler, pruner, transfer)
+        self.method = Method(Effort(**effort), sampler, pruner, transfer)
         require(isinstance(dry_run, bool), f"`hydra.sweeper.dry_run` must be true or false, but got {dry_run}.")
         most = max_values_per_axis
         require(

@@ -5,9 +5,9 @@ Tuner and tables ask here, so that no table shows another selection than the one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -31,44 +31,29 @@ def seed_of(columns: Iterable[str]) -> str:
     return RUN_SEED if RUN_SEED in columns else SEED
 
 
-class Finished(NamedTuple):
-    """A trial that came to its end, as the selection sees it."""
-
-    number: int
-    loss: float
-    setting: Key
-    flags: str | None
-    spent: float | None
-    """FLOPs that the run took."""
-
-    def gives_way(self, others: Sequence[Finished]) -> bool:
-        """Whether a cap cut this trial short, and a later one of its setting went further."""
-        later = (o for o in others if o.number > self.number and o.setting == self.setting)
-        return is_undertrained(self.flags) and any((o.spent or 0) > (self.spent or 0) for o in later)
-
-
 def is_undertrained(flags: Any) -> bool:
     """Whether a run had not converged at its cap; an empty field has no flags."""
     return isinstance(flags, str) and UNDERTRAINED in flags.split(";")
 
 
-def selected(trials: Sequence[Finished]) -> int | None:
-    """Number of the trial with the lowest validation loss, the earliest of equals; None if there is none.
+def selected(trials: Sequence[Mapping[str, Any]], tuned: Collection[str]) -> Mapping[str, Any] | None:
+    """Of trials that came to their end the one with the lowest validation loss, the earliest of equals; None of none.
 
-    One that a cap cut short gives way to a later one of its setting, which a higher cap has taken on.
+    One that a cap cut short gives way to a later one of its setting, which a higher cap has taken further.
     """
-    standing = [trial for trial in trials if not trial.gives_way(trials)]
-    return min(standing, key=lambda trial: (trial.loss, trial.number)).number if standing else None
+
+    def gives_way(row: Mapping[str, Any]) -> bool:
+        later = [other for other in trials if other["number"] > row["number"]]
+        again = [other for other in later if key_of(other, tuned) == key_of(row, tuned)]
+        return any((other.get("flops_spent") or 0) > (row.get("flops_spent") or 0) for other in again)
+
+    standing = [row for row in trials if not (is_undertrained(row.get("flags")) and gives_way(row))]
+    return min(standing, key=lambda row: (float(row["val_loss"]), row["number"]), default=None)
 
 
-def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> Mapping[str, Any] | None:
+def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Collection[str] = ()) -> Mapping[str, Any] | None:
     """The row of the COMPLETE trial that is `selected`."""
-    complete = {row["number"]: row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE}
-    known = [
-        (n, float(r["val_loss"]), key_of(r, tuned), r.get("flags"), r.get("flops_spent")) for n, r in complete.items()
-    ]
-    number = selected([Finished(*facts) for facts in known])
-    return None if number is None else complete[number]
+    return selected([row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE], tuned)
 
 
 def selected_trials(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> dict[int, float | None]:

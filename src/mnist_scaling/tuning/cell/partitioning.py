@@ -21,9 +21,6 @@ from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.search_space import NUISANCE
 
-_NO_AXES = ("name",)
-"""Config keys that belong to a sweep as a whole, beside Hydra's own."""
-
 EFFORT = {"hydra.sweeper.n_trials": 1, "hydra.sweeper.n_repeats": 0}
 """Config keys of the sweeper that a list may give for each cell, and the least number of each."""
 
@@ -87,7 +84,7 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str], loader: Confi
                 f"An axis of the grid takes a list of values, but got `{override.input_line}`: write "
                 f"`{key}=a,b,c`, or `{key}=tag({NUISANCE}, {override.get_value_string()})` to tune it in every cell."
             )
-        elif key in _NO_AXES or key.startswith(("hydra.", "hydra/")):
+        elif key == "name" or key.startswith(("hydra.", "hydra/")):
             raise InputError(
                 f"An axis must be a key of a run, but `{key}` is one of the whole sweep: give it one value, and each "
                 "further value a sweep of its own."

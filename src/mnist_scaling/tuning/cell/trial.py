@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, json
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.study.columns import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
-from mnist_scaling.study.tables.selection import Finished, is_undertrained, key_of, selected
+from mnist_scaling.study.tables.selection import is_undertrained, selected
 from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.composition import Cell
 
@@ -146,15 +146,13 @@ def frozen(
 
 def best(trials: Iterable[Trial]) -> Trial | None:
     """The trial that is `selected` of those that came to their end."""
-    done = {t.index: t for t in trials}
-    number = selected(
-        [
-            Finished(t.index, t.loss, key_of(t.params, sorted(t.params)), t.flags, t.spent)
-            for t in done.values()
-            if t.loss is not None
-        ]
-    )
-    return None if number is None else done[number]
+    done = {t.index: t for t in trials if t.loss is not None}
+    rows = [
+        {**t.params, "number": t.index, "val_loss": t.loss, "flags": t.flags, "flops_spent": t.spent}
+        for t in done.values()
+    ]
+    row = selected(rows, {key for t in done.values() for key in t.params})
+    return None if row is None else done[row["number"]]
 
 
 def carried_settings(cell: Cell, neighbours: Sequence[Sequence[Trial]]) -> list[dict[str, Any]]:
