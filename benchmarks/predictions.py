@@ -10,6 +10,8 @@ python benchmarks/predictions.py --studies mnist_cnn                    one stud
 python benchmarks/predictions.py --smoke --studies mnist_cnn            a minute; its numbers mean nothing
 python benchmarks/predictions.py --recorded                             no runs: the larger cells of recorded studies,
                                                                         foreseen from those of up to 1/16 of the compute
+python benchmarks/predictions.py --again                                no runs: today's code on the rows that the
+                                                                        registered predictions rested on
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from reference import KEPT, keep
 from mnist_scaling.config.ask_schema import FULL, QUICK
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.planning.new_cell import expect, place_of
-from mnist_scaling.planning.predictions import LEVELS, command, crps
-from mnist_scaling.planning.studied import studied
+from mnist_scaling.planning.predictions import LEVELS, SIZES, command, crps
+from mnist_scaling.planning.studied import Studied, studied
 
 CNN = ("model.width=2,3,4,6", "data.fraction=0.03125,0.0625,0.125,0.25")
 MLP = ("model=mlp", "model.width=8,16,32,64", "data.fraction=0.03125,0.0625,0.125,0.25")
@@ -132,17 +134,29 @@ def foreseen(name: str, draws: int = 200) -> list[dict[str, Any]]:
     cut = max(cells["flops"].max() / 16, cells["flops"].iloc[FEWEST - 1])
     few = BootstrapConfig(draws=draws)
     of = studied(FitConfig(table=str(path), columns=columns, where=f"flops <= {cut}", bootstrap=few))
-    out = []
-    for cell in cells[cells["flops"] > cut].to_dict("records"):
-        at = {role: float(cell[column]) for role, column in (("N", "n_params"), ("D", "n_seen"), ("C", "flops"))}
-        found = expect(of, place_of(of, at), np.random.default_rng(0))
-        loss, quantiles = float(cell["test_loss"]), np.quantile(found.log_loss, LEVELS)
-        row = {"study": name, "reach": at["C"] / float(of.costs["flops"].max()), "measured_loss": loss}
-        row |= {"predicted_loss": found.loss.value, "low": found.loss.low, "high": found.loss.high}
-        row |= {"inside": str(found.loss.holds(loss)).lower(), "crps": crps(float(np.log(loss)), quantiles)}
-        row |= {"log_error": float(np.log(loss / found.loss.value))}
-        out.append(row | {"error_inside": found.error.holds(cell["test_error"])})
-    return out
+    return [predicted(of, name, cell) for cell in cells[cells["flops"] > cut].to_dict("records")]
+
+
+def again(key: str) -> list[dict[str, Any]]:
+    """The registered cells of a study, predicted by today's code from the rows that their predictions rested on."""
+    rows, (_, fit) = kept(key), STUDIES[key]
+    most = [max(float(row[axis]) for row in rows) / times for axis, times in (("width", 2), ("data_fraction", 4))]
+    where, columns = f"width <= {most[0]} and data_fraction <= {most[1]}", ColumnsConfig(D="n_train" if fit else None)
+    of = studied(FitConfig(name=str(KEPT[FULL] / f"predict_{key}"), where=where, columns=columns))
+    measured = ({"test_loss": row["measured_loss"], "test_error": row["measured_error"], **row} for row in rows)
+    return [predicted(of, key, row) for row in measured]
+
+
+def predicted(of: Studied, name: str, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell that has come, predicted without it, and scored, like rows of `study`."""
+    at = {role: float(cell[column]) for role, column in SIZES.items()}
+    found = expect(of, place_of(of, at), np.random.default_rng(0))
+    loss, quantiles = float(cell["test_loss"]), np.quantile(found.log_loss, LEVELS)
+    row = {"study": name, "reach": at["C"] / float(of.costs["flops"].max()), "measured_loss": loss}
+    row |= {"predicted_loss": found.loss.value, "low": found.loss.low, "high": found.loss.high}
+    row |= {"inside": str(found.loss.holds(loss)).lower(), "crps": crps(float(np.log(loss)), quantiles)}
+    row |= {"log_error": float(np.log(loss / found.loss.value))}
+    return row | {"error_inside": found.error.holds(float(cell["test_error"]))}
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -215,11 +229,14 @@ def main() -> None:
     parser.add_argument("--studies", default=",".join(STUDIES))
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--recorded", action="store_true")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--kept", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
-    if given.recorded:
+    if given.again:
+        rows = [row for key in STUDIES for row in again(key)]
+    elif given.recorded:
         rows = [row for name in RECORDED for row in foreseen(name)]
     else:
         keys = given.studies.split(",")

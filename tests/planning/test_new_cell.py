@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from mnist_scaling import config
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.misfit.posterior import Model, surface
+from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.image_task import TASK
-from mnist_scaling.planning.new_cell import expect, extrapolated, log_loss, place_of
+from mnist_scaling.planning.new_cell import expect, extrapolated, log_loss, loss_draws, place_of
 from mnist_scaling.planning.studied import Studied, studied
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder, power_law
@@ -62,13 +65,44 @@ def test_the_interval_holds_the_truth_and_the_scatter_of_a_cell_beyond_the_surfa
     found = expect(of, cell, np.random.default_rng(0))
     truth = power_law(cell.at["N"], cell.at["D"])
     assert found.loss.holds(truth)
-    scatter = of.model.posterior.scatter()
-    assert (found.log_loss - log_loss(of, cell.at)).std() == pytest.approx(np.sqrt((scatter**2).mean()), rel=0.15)
+    falls, scatter = falling(of.model, cell.at), of.model.posterior.scatter()
+    beyond = found.log_loss - log_loss(of, cell.at)[falls]
+    assert beyond.std() == pytest.approx(np.sqrt((scatter**2).mean()), rel=0.15)
     assert found.error.value == pytest.approx(found.loss.value / 5, rel=0.02)
     assert found.error.holds(truth / 5)
     again = expect(of, cell, np.random.default_rng(0))
     assert (again.log_loss == found.log_loss).all()
     assert (expect(of, cell, np.random.default_rng(1)).log_loss != found.log_loss).any()
+
+
+def falling(model: Model, at: Mapping[str, float]) -> np.ndarray:
+    """Mask of the surfaces that fall in N and in D at a point, by points that lie a per mille apart."""
+    around = {"N": [1, 1, 1.001], "D": [1, 1.001, 1]}
+    here, more_data, larger = model.posterior.log_loss({k: np.log(at[k] * np.array(around[k])) for k in "ND"}).T
+    return np.asarray((more_data <= here) & (larger <= here))
+
+
+def table_of(loss: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Model:
+    """The model of 16 cells with 10 % noise."""
+    n, d = (x.ravel() for x in np.meshgrid(2000 * 2.0 ** np.arange(4), 2000 * 2.0 ** np.arange(4)))
+    noise = np.exp(0.1 * np.random.default_rng(0).standard_normal(16))
+    table = make_table(loss(n, d) * noise, {"N": n, "D": d})
+    return Model(surface(table, 300, np.random.default_rng(0)), table, 0.0, 0.95)
+
+
+def test_surfaces_that_rise_at_a_cell_count_only_where_most_of_them_do() -> None:
+    at = {"N": 6e4, "D": 1.3e5}
+    falls = table_of(lambda n, d: 30 * n**-0.1 * d**-0.3)
+    kept = falling(falls, at)
+    assert 0.5 < kept.mean() < 1
+    whole = falls.posterior.log_loss({k: np.log([v]) for k, v in at.items()})[:, 0]
+    drawn = loss_draws(falls, at, np.random.default_rng(0))
+    assert len(drawn) == kept.sum()
+    noise = falls.posterior.scatter() * np.random.default_rng(0).standard_normal(len(whole))
+    assert drawn == pytest.approx((whole + noise)[kept])
+    rises = table_of(lambda n, d: 0.01 * n**0.5 * d**-0.3)
+    assert falling(rises, at).mean() < 0.5
+    assert len(loss_draws(rises, at, np.random.default_rng(0))) == len(rises.posterior.scatter())
 
 
 def test_settings_are_recommended_for_every_tuned_key(of: Studied) -> None:

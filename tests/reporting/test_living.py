@@ -177,12 +177,17 @@ def test_points_of_a_comparison_are_rows_of_its_table_pair_by_pair() -> None:
         "verdict": {"alpha": "differs", "beta": "not settled", "offset": "not settled"},
         "settings": {"draws": 10, "level": 0.95, "seed": 0},
         "margin": 0.03,
+        "settling": {"C": 3e10, "p_better": 0.2, "noise_share": 0.3, "runs": 2.4, "trials": 2.0, "repeats": 1.5},
+        "target": {"C": 1e12, "reach": 8.0, "p_better": 0.9, "ratio": exponent},
     }
     text = comparison_page.page(read(Pair, pair | {"pairs": [pair, pair]}), "two pairs")
     listed, drawn = rows_and_points(text)
     assert listed == drawn == {f"{place}-{i}" for place in (0, 1) for i in range(4)}
     assert 'data-series="b: sgd"' in text
     assert "http" not in text
+    assert text.count("adam has the lower loss with a probability of 0.80") == 2
+    assert text.count("should settle it in 4 of 5 cases") == 2
+    assert text.count("8.00 times the most that both cover, sgd has the lower loss with a probability of 0.90") == 2
 
 
 def test_points_of_an_answer_are_rows_of_its_table() -> None:

@@ -177,4 +177,5 @@ def _pair(pair: Pair, place: int) -> dict[str, Any]:
         "cells": cells,
         "figures": figures,
         "noise": say.luck_sentence(pair),
+        "decisions": say.decisions(pair),
     }

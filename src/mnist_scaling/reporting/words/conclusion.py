@@ -138,6 +138,11 @@ def target_sentence(pair: Pair) -> str:
     return f"{where}, {factor(known.reach)} times the most that both cover, {said}, {place}, by a law with its misfit."
 
 
+def decisions(pair: Pair) -> list[str]:
+    """Which arm is likely to be the better one, where both end and at the compute that was asked for."""
+    return [said for said in (settling_sentence(pair), target_sentence(pair)) if said]
+
+
 def comparison_summary(found: Pair) -> Iterator[Part]:
     """Every pair of arms: the verdict in a sentence, what was compared, the differences, the multiplier."""
     for pair in found.pairs or (found,):
@@ -148,7 +153,7 @@ def comparison_summary(found: Pair) -> Iterator[Part]:
         if table := multiplier_table(pair):
             yield table
         yield Sentence(luck_sentence(pair))
-        yield from (Sentence(said) for said in (settling_sentence(pair), target_sentence(pair)) if said)
+        yield from map(Sentence, decisions(pair))
         for flag in pair.flags:
             yield Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code)
 
