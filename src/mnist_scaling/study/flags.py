@@ -5,6 +5,7 @@ A flag is a soft problem of a run, a cell, a table or a fit.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 INFO, WARNING, ERROR = "info", "warning", "error"
@@ -63,6 +64,16 @@ def _grow(what: str = "the command that goes on with the study") -> str:
     return f"`python -m mnist_scaling.plan name=STUDY resolve=true` writes {what}"
 
 
+def for_study(remedy: str, named: str) -> str:
+    """A remedy with `named`, the argument that names the study, in its command; without the command where it is empty.
+
+    Only a study of one's own goes on: tables from elsewhere, and those that come with the repository, do not.
+    """
+    if named:
+        return remedy.replace("name=STUDY", named)
+    return re.sub(r"(: | \()`python -m mnist_scaling\.plan name=STUDY[^;.)]*\)?", "", remedy)
+
+
 KINDS = (
     Kind(
         UNDERTRAINED, WARNING, "a run ended at its cap before it had converged",
@@ -77,8 +88,8 @@ KINDS = (
     ),
     Kind(
         SEARCH_EDGE, WARNING, "a selected value lies on the edge of its search range",
-        f"{_grow('a range that is wider on the side of the selected value, and more trials of these cells')}, with the "
-        "command that goes on with the study.",
+        f"Widen the range on the side of the selected value: {_grow('the wider range, more trials of these cells')}, "
+        "and the command that goes on with the study.",
         "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
         "lie beyond.",
     ),
