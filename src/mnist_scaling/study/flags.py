@@ -52,7 +52,7 @@ LACK_OF_FIT, SE_SUSPECT, OTHER_LAWS = "lack_of_fit", "se_suspect", "other_laws"
 NOT_PAIRED, CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN = (
     "not_paired", "cells_left_out", "no_common_loss", "noise_unknown",
 )  # fmt: skip
-ARM_UNFINISHED, OTHER_DATA = "arm_unfinished", "other_data"
+ARM_UNFINISHED, OTHER_DATA, OTHER_EFFORT = "arm_unfinished", "other_data", "other_effort"
 """Found by `compare`."""
 
 FEWEST_ROWS = 3
@@ -237,6 +237,11 @@ KINDS = (
     Kind(
         OTHER_DATA, WARNING, "two arms were trained on different data, which allow=data permits",
         "Read the offset as a difference of data and of training together.",
+    ),
+    Kind(
+        OTHER_EFFORT, WARNING, "the cells of two arms have different numbers of trials or repeats",
+        "More trials find better settings, so a part of the difference may be that of tuning: give the other study as "
+        "many (hydra.sweeper.n_trials, hydra.sweeper.n_repeats), which it adds to what it has.",
     ),
 )  # fmt: skip
 """In the order of the documentation: from runs over cells to fits."""
