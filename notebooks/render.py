@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-SHARED = ("data", "multirun/reference", "tests/asking/kept")
+SHARED = ("data", "multirun/reference")
 """What a notebook reads, from the checkout."""
 
 SECONDS = 600

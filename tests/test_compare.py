@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -286,6 +287,26 @@ def test_other_data_are_refused_unless_they_are_wanted(home: Path) -> None:
     flags = run(home, studies=["fast", "slow"], name="c", allow=("data",))["flags"]
     assert [flag["code"] for flag in flags] == ["other_data"]
     assert "fashion_mnist" in flags[0]["message"]
+
+
+def test_arms_that_were_tuned_and_repeated_otherwise_are_said_to_be(home: Path) -> None:
+    def said() -> list[str]:
+        flags = run(home, studies=["fast", "more"], name="c")["flags"]
+        return [flag["message"] for flag in flags if flag["code"] == "other_effort"]
+
+    shutil.copytree(home / "multirun/fast", home / "multirun/more")
+    path = home / "multirun/more/cells.csv"
+    cells = pd.read_csv(path)
+    trials, repeats = (int(cells[k].median()) for k in ("n_trials", "n_repeats"))
+    assert said() == []
+    cells.assign(n_trials=trials + 4).to_csv(path, index=False)
+    assert said() == [f"A cell of fast has {trials} trials (more: {trials + 4})."]
+    cells.assign(n_trials=trials + 4, n_repeats=repeats + 2).to_csv(path, index=False)
+    [both] = said()
+    assert (
+        both == f"A cell of fast has {trials} trials (more: {trials + 4}) and {repeats} repeats (more: {repeats + 2})."
+    )
+    assert both in (home / "multirun/c/comparison.html").read_text()
 
 
 def test_an_unfinished_arm_is_compared_on_what_it_has_and_flagged(home: Path) -> None:

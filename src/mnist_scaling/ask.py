@@ -97,10 +97,10 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     return files["json"]
 
 
-def read_answer(name: str, scale: str = FULL, folder: Path | None = None) -> Answer:
+def read_answer(name: str, scale: str = FULL) -> Answer:
     """The answer to a question that has no parts, such as dropout or mine.yaml; nothing is run or written.
 
-    Its studies lie in `folder`, or else in multirun/ or among the repository's own.
+    Its studies lie in multirun/, or among the repository's own.
 
     Raises
     ------
@@ -109,13 +109,9 @@ def read_answer(name: str, scale: str = FULL, folder: Path | None = None) -> Ans
     """
     from mnist_scaling.asking.answered import answer
 
-    def tables(asked: Question, scale: str) -> dict[str, Path]:
-        paths = tables_of(asked, scale)
-        return paths if folder is None else {k: folder / path.parent.name / path.name for k, path in paths.items()}
-
     name, question = find_question(name, Path(cli.conf_dir()))
-    asked = with_measured_twin(question, scale, tables)
-    return answer(name, asked, scale, tables(asked, scale))
+    asked = with_measured_twin(question, scale, tables_of)
+    return answer(name, asked, scale, tables_of(asked, scale))
 
 
 def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = None) -> None:

@@ -34,11 +34,10 @@ from mnist_scaling.reporting.documents.tuning_records import (
 )
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
-from mnist_scaling.study import missing
+from mnist_scaling.study import layout, missing
 from mnist_scaling.study.columns import NO, YES
 from mnist_scaling.study.files import DamagedFileError, checksum, read_json, write_atomically
-from mnist_scaling.study.flags import TOO_FEW_CELLS
-from mnist_scaling.study.layout import FITS
+from mnist_scaling.study.flags import TOO_FEW_CELLS, for_study
 from mnist_scaling.study.tables.fitted_rows import ArmRows
 
 LARGER = 4.0
@@ -73,7 +72,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     if config.name:
         missing.note_kept(source.folder)
         missing.warn(source.folder)
-    path = (Path(config.out) if config.out else source.folder) / FITS
+    path = (Path(config.out) if config.out else source.folder) / layout.FITS
     records = _arms(source, config)
     fits = of_arms(records) if source.rows.by else records[0]
     data = replace(
@@ -144,11 +143,12 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
     short = short_of_data(source, arm, result.headline.loss)
     notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note, short) if note]
+    of_study, level = source.study is not None, config.bootstrap.level
+    named = layout.name_argument(source.folder) if of_study and not source.kept else ""
     flags = [
-        replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
+        replace(flag, remedy=(flag.code == TOO_FEW_CELLS and source.unfinished) or for_study(flag.remedy, named))
         for flag in record.flags
     ] + mixed(source, arm)
-    of_study, level = source.study is not None, config.bootstrap.level
     data = replace(
         record.data,
         notes=[*record.data.notes, *notes],

@@ -62,8 +62,8 @@ TRIALS, REPEATS = (4, 6, 8, 12, 16, 24, 32, 48), (2, 3, 4, 6, 9, 12)
 """What is offered per cell."""
 
 SEED_SD, LUCK_SD = 0.065, 0.2
-"""Usual standard deviations of ln L between seeds, and of what one trial leaves to luck: medians of the 27 kept studies
-of tests/asking/kept, whose certificates say the latter."""
+"""Usual standard deviations of ln L between seeds, and of what one trial leaves to luck: medians of 27 studies of
+`ask … scale=quick`, whose certificates say the latter."""
 
 LAW = {"E": 0.03, "A": 3.0, "B": 60.0, "alpha": 0.35, "beta": 0.6, "gamma": 1.0}
 """A usual surface of the loss; what an interval's width depends on is its slopes."""

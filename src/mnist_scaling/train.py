@@ -97,7 +97,8 @@ def single(values: Values, folder: Path) -> float | None:
         console.print(_branches(result["branches"]))
     for code in filter(None, result["flags"].split(";")):
         seen = flags.kind(code)
-        console.print(f"{seen.severity.capitalize()}: {code}: {seen.seen_when}. {seen.remedy}", soft_wrap=True)
+        said = f"{code}: {seen.seen_when}. {flags.for_study(seen.remedy, '')}"
+        console.print(f"{seen.severity.capitalize()}: {said}", soft_wrap=True)
     console.print(f"Record: {folder / layout.RESULT}", soft_wrap=True)
     if (folder / layout.WEIGHTS).is_file():
         console.print(f"Weights: {folder / layout.WEIGHTS}", soft_wrap=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 import mnist_scaling
 from mnist_scaling.study import flags
 
@@ -43,3 +45,11 @@ def test_no_code_is_spelled_a_second_time() -> None:
         if found := codes & {node.value for node in nodes if isinstance(node.value, str)}:
             again[str(path.relative_to(PACKAGE))] = found
     assert again == {}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in flags.KINDS if "STUDY" in kind.remedy], ids=lambda kind: kind.code)
+def test_a_remedy_names_its_study_or_has_no_command(kind: flags.Kind) -> None:
+    assert "`python -m mnist_scaling.plan name=mine resolve=true` writes " in flags.for_study(kind.remedy, "name=mine")
+    alone = flags.for_study(kind.remedy, "")
+    assert not {"`", "writes"} & {*alone, *alone.split()}
+    assert alone.endswith((".", '".'))

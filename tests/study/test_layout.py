@@ -29,6 +29,11 @@ def test_a_study_elsewhere_is_named_by_its_path(tmp_path: Path, monkeypatch: pyt
         override = OverridesParser.create().parse_override(*shlex.split(layout.name_argument(path)))
         assert layout.found_folder(str(override.value())).absolute() == path
     assert layout.name_argument(tmp_path / "multirun/first") == "name=first"
+    kept = Path("multirun/reference/second")
+    kept.mkdir(parents=True)
+    assert layout.name_argument(kept) == "name=second"
+    Path("multirun/second").mkdir()
+    assert layout.name_argument(kept) == "name=multirun/reference/second", "the name is that of the study of one's own"
     with pytest.raises(InputError, match="or the path of its folder, but there is no folder none/there: check it"):
         layout.found_folder("none/there")
 

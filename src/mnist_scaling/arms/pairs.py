@@ -18,7 +18,7 @@ from mnist_scaling.fitting.diagnostics.of_cells import input_suspect, unit_suspe
 from mnist_scaling.study import identity, missing
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.files import checksum
-from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
+from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA, OTHER_EFFORT
 from mnist_scaling.study.tables.fitted_rows import ArmRows as Rows
 from mnist_scaling.study.tables.fitted_rows import arm_name
 
@@ -35,6 +35,8 @@ class Member:
     """What is known of its data sets."""
     flags: tuple[Flag, ...] = ()
     """What its rows hold that nobody named, and columns that seem to be in another unit."""
+    effort: tuple[float, ...] = ()
+    """Trials and repeats per cell (median); NaN where the table has no such column."""
 
     def record(self, folder: Path) -> dict[str, Any]:
         """As comparison.json has it."""
@@ -102,7 +104,8 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
     tuned = source.study is None or bool(source.tuned)
     arm = Arm(name, table, repeats(source, rows, table.rows), tuned)
     flags = [*mixed(source, rows), *unit_suspect(table, source.classes), *input_suspect(table)]
-    return Member(arm, source, rows.axes, _data(source, rows), tuple(flags))
+    effort = rows.frame.reindex(columns=["n_trials", "n_repeats"]).astype(float).median()
+    return Member(arm, source, rows.axes, _data(source, rows), tuple(flags), tuple(effort))
 
 
 def _data(source: Source, rows: Rows) -> tuple[str, ...]:
@@ -149,13 +152,16 @@ def _unlike(member: Member, twin: Member) -> list[str]:
 
 
 def flags_of(a: Member, b: Member, config: CompareConfig) -> list[Flag]:
-    """That an arm's study is unfinished, and that the arms were trained on different data.
+    """That an arm's study is unfinished, and that the arms differ in trials or repeats, or in their data.
 
     InputError when nobody asked for different data.
     """
     unfinished = {str(m.source.path): m for m in (a, b) if m.source.unfinished}
     flags = [Flag(ARM_UNFINISHED, f"{m.source.folder.name}: {m.source.unfinished}") for m in unfinished.values()]
     flags += [replace(flag, message=f"{m.arm.name}: {flag.message}") for m in (a, b) for flag in m.flags]
+    efforts = zip(("trials", "repeats"), a.effort, b.effort, strict=True)
+    if apart := [f"{x:g} {word} ({b.arm.name}: {y:g})" for word, x, y in efforts if abs(x - y) > 0]:
+        flags.append(Flag(OTHER_EFFORT, f"A cell of {a.arm.name} has {' and '.join(apart)}."))
     if not (a.data and b.data) or a.data == b.data:
         return flags
     said = f"{a.arm.name} was trained on {', '.join(a.data)}, {b.arm.name} on {', '.join(b.data)}"

@@ -14,7 +14,7 @@ from mnist_scaling.fitting.estimation.estimate import fit_problem
 from mnist_scaling.fitting.fitted import EXACT, Fitted
 from mnist_scaling.fitting.slices import is_joint
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.study import flags
+from mnist_scaling.study import flags, layout
 from mnist_scaling.study.columns import NO, YES
 from mnist_scaling.study.layout import CURVES
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -246,7 +246,8 @@ def _flagged(studied: Studied, code: str) -> Card:
 def cards(studied: Studied) -> list[Card]:
     """The card of every check, the gravest first."""
     found = {check.__name__: check(studied) for check in CHECKS} | {code: _flagged(studied, code) for code in FLAGGED}
-    named = [replace(found[code], code=code) for code in sorted(found)]
+    own = layout.name_argument(studied.folder) if studied.can_grow else ""
+    named = [replace(found[code], code=code, remedy=flags.for_study(found[code].remedy, own)) for code in sorted(found)]
     # Nobody can run more of a table from elsewhere.
     named = [card if studied.can_grow and card.cells else replace(card, asks=()) for card in named]
     return sorted(named, key=lambda card: (FAIL, WARNING, INFO, PASS, NOT_APPLICABLE).index(card.status))

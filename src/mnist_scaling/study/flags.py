@@ -5,6 +5,7 @@ A flag is a soft problem of a run, a cell, a table or a fit.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 INFO, WARNING, ERROR = "info", "warning", "error"
@@ -51,7 +52,7 @@ LACK_OF_FIT, SE_SUSPECT, OTHER_LAWS = "lack_of_fit", "se_suspect", "other_laws"
 NOT_PAIRED, CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN = (
     "not_paired", "cells_left_out", "no_common_loss", "noise_unknown",
 )  # fmt: skip
-ARM_UNFINISHED, OTHER_DATA = "arm_unfinished", "other_data"
+ARM_UNFINISHED, OTHER_DATA, OTHER_EFFORT = "arm_unfinished", "other_data", "other_effort"
 """Found by `compare`."""
 
 FEWEST_ROWS = 3
@@ -61,6 +62,16 @@ FEWEST_ROWS = 3
 def _grow(what: str = "the command that goes on with the study") -> str:
     """A remedy that a study carries out itself, keeping all that was run."""
     return f"`python -m mnist_scaling.plan name=STUDY resolve=true` writes {what}"
+
+
+def for_study(remedy: str, named: str) -> str:
+    """A remedy with `named`, the argument that names the study, in its command; without the command where it is empty.
+
+    Only a study of one's own goes on: tables from elsewhere, and those that come with the repository, do not.
+    """
+    if named:
+        return remedy.replace("name=STUDY", named)
+    return re.sub(r"(: | \()`python -m mnist_scaling\.plan name=STUDY[^;.)]*\)?", "", remedy)
 
 
 KINDS = (
@@ -77,8 +88,8 @@ KINDS = (
     ),
     Kind(
         SEARCH_EDGE, WARNING, "a selected value lies on the edge of its search range",
-        f"{_grow('a range that is wider on the side of the selected value, and more trials of these cells')}, with the "
-        "command that goes on with the study.",
+        f"Widen the range on the side of the selected value: {_grow('the wider range, more trials of these cells')}, "
+        "and the command that goes on with the study.",
         "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
         "lie beyond.",
     ),
@@ -226,6 +237,11 @@ KINDS = (
     Kind(
         OTHER_DATA, WARNING, "two arms were trained on different data, which allow=data permits",
         "Read the offset as a difference of data and of training together.",
+    ),
+    Kind(
+        OTHER_EFFORT, WARNING, "the cells of two arms have different numbers of trials or repeats",
+        "More trials find better settings, so a part of the difference may be that of tuning: give the other study as "
+        "many (hydra.sweeper.n_trials, hydra.sweeper.n_repeats), which it adds to what it has.",
     ),
 )  # fmt: skip
 """In the order of the documentation: from runs over cells to fits."""

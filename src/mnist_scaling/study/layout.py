@@ -136,8 +136,11 @@ def is_kept(folder: Path) -> bool:
 def name_argument(folder: Path) -> str:
     """The argument that names the study in a folder, as a shell takes it: ``name=first_study``, or with its path.
 
-    A study in a `MULTIRUN` goes by its name, wherever that lies: commands are started from beside it.
+    A study in a `MULTIRUN` goes by its name, wherever that lies: commands are started from beside it. So does one that
+    comes with the repository, unless a study of one's own has its name.
     """
+    if is_kept(folder) and found_folder(folder.name) == folder:
+        return f"name={folder.name}"
     if folder.absolute().parent.name == MULTIRUN or folder == Path(folder.name):
         return shlex.quote(f"name={folder.name}")
     return path_argument(folder)
