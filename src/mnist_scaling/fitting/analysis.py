@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.ahead import Prediction, predict
 from mnist_scaling.fitting.diagnostics import Flag, cells_of, of_cells, of_laws
 from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, Options, describing, fit_part
 from mnist_scaling.fitting.frontier.methods import read_off
@@ -22,7 +21,6 @@ from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Model, Posterio
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import (
     Slice,
-    all_slices,
     is_joint,
     largest_cell,
     near_line,
@@ -56,7 +54,6 @@ class Result:
     fitted: dict[str, Fitted]
     refused: dict[str, tuple[Law, Slice, str]]
     """Laws that were not fitted: with their rows and the reason in words."""
-    extra_slices: list[tuple[Slice, Fitted | None, str]]
     frontier: dict[str, Frontier]
     cost: Cost | None
     best: Fitted | None
@@ -69,7 +66,6 @@ class Result:
     masked: list[dict[str, Any]]
     draws: Draws
     notes: list[str]
-    predictions: list[Prediction]
     flags: list[Flag] = field(default_factory=list)
     """For the reader: those about quoted laws in full, those about other laws in one."""
     law_flags: dict[str, list[str]] = field(default_factory=dict)
@@ -115,15 +111,13 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     surfaces = model.posterior if model and joint and not no_best else None
     off_surfaces = parametric(table, surfaces, cost, draws.level, no_joint or why or no_best)
     frontier = {**read_off(table, law, draws, options.isoflop), "parametric": off_surfaces}
-    extra = [(part, *_fit_slice(table, part, options, few)) for part in all_slices(table)]
-    wanted = predict(table, fitted, cost, options)
     without = "Nothing is quoted" if fitted and why != SAME_LOSS else "No law is fitted"
     quoted = Headline.absent(f"{without}: {why}.")
     if model is not None:
         quoted = headline(model, cost, off_surfaces, options.predict)
     found = Result(
-        table, options, fitted, refused, extra, frontier, cost, best, model, why or no_joint, quoted, masked, draws,
-        notes, wanted,
+        table, options, fitted, refused, frontier, cost, best, model, why or no_joint, quoted, masked, draws,
+        notes,
     )  # fmt: skip
     flags, law_flags = _flags(found, given)
     return replace(found, flags=flags, law_flags=law_flags)
@@ -243,12 +237,6 @@ def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
     return {k: f for k, f in fitted.items() if f.law.inputs == variable}
 
 
-def _fit_slice(table: Table, part: Slice, options: Options, draws: Draws) -> tuple[Fitted | None, str]:
-    law = ALL[f"power_{part.variable}"]
-    why = refusal(law, table, part)
-    return (None, why) if why else (fit_part(law, table, part, options, draws, deep=False), "ok")
-
-
 def _flags(found: Result, given: Table) -> tuple[list[Flag], dict[str, list[str]]]:
     """Flags for the reader, those of the law that describes the data in full, others' in one; and every law's codes."""
     table, fitted, best, classes = found.table, found.fitted, found.best, found.options.classes
@@ -259,8 +247,7 @@ def _flags(found: Result, given: Table) -> tuple[list[Flag], dict[str, list[str]
     of_quoted, of_others = (_law_flags(group, best) for group in (quoted, others))
     floors = {k: f.floor for k, f in fitted.items() if f.floor is not None}
     refused = [law for law, part, _ in found.refused.values() if starved(law, table, part)]
-    few = of_laws.too_few_cells(table, [law.name for law in refused])
-    farthest = max((p.reach for p in found.predictions), default=1.0)
+    few, asked = of_laws.too_few_cells(table, [law.name for law in refused]), found.headline.asked
     shown = [
         *of_cells.constant_loss(table),
         *of_cells.unit_suspect(given, classes),
@@ -280,7 +267,7 @@ def _flags(found: Result, given: Table) -> tuple[list[Flag], dict[str, list[str]
         *of_cells.duplicate_rows(given),
         # That a law which nobody quotes misses the data is why nobody quotes it.
         *of_laws.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
-        *of_laws.far_extrapolation(farthest, [dict(found.options.predict)], "The prediction asked for"),
+        *of_laws.far_extrapolation(asked.reach or 1.0, [dict(asked.at)], "The prediction asked for"),
     ]
     by_law: dict[str, list[str]] = {}
     for flag in (*of_quoted, *of_others, *few):

@@ -49,17 +49,12 @@ class HoldOutRecord:
 
 @dataclass(frozen=True)
 class SliceRecord:
-    """Rows along which one variable moves, and the power law of them alone."""
+    """Rows along which one variable moves."""
 
     variable: str
     fixed: str | None
     value: float | None
     rows: Sequence[int]
-    law: str = field(default="", metadata=OMITTED)
-    status: str = field(default="", metadata=OMITTED)
-    params: Mapping[str, Interval] = field(default_factory=dict, metadata=OMITTED)
-    rmse_log: float | None = field(default=None, metadata=OMITTED)
-    n: int | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True)
@@ -115,16 +110,6 @@ class FrontierRecord:
 
 
 @dataclass(frozen=True)
-class PredictionRecord:
-    """The loss that a law predicts at the point that was asked for."""
-
-    at: Mapping[str, float] = field(default_factory=dict, metadata=INLINE)
-    law: str = ""
-    loss: Interval = UNKNOWN
-    reach: float = math.nan
-
-
-@dataclass(frozen=True)
 class DataRecord:
     """Which table, and which of its rows."""
 
@@ -155,8 +140,6 @@ class Fits:
     """reason: why no law was fitted, or no joint one; empty where there is one."""
     headline: Headline = field(default_factory=Headline)
     frontier: Mapping[str, FrontierRecord] = field(default_factory=dict)
-    slices: Sequence[SliceRecord] = ()
-    predictions: Sequence[PredictionRecord] = ()
     flags: Sequence[Flag] = ()
     cost: Mapping[str, Any] | None = None
     data: DataRecord = field(default_factory=DataRecord)

@@ -58,8 +58,8 @@ def compute(study: Study) -> Compute | Missing:
     exponent = found[method].loss_exponent if method else Interval()
     told = METHODS.get(method, "") + (f": slope {number(exponent.value, 2)}" if exponent.known else "")
     note = f"It stands on {len(frontier)} of {len(cells)} cells." if len(frontier) else "No frontier could be formed."
-    asked = [p.at["C"] for p in study.fits.predictions if "C" in p.at]
-    law = selected_law(study, "C", (min([cells["C"].min(), *asked]), max([cells["C"].max(), *asked])), np.nan)
+    drawn = [*cells["C"], study.fits.headline.asked.at.get("C", np.nan)]
+    law = selected_law(study, "C", (float(np.nanmin(drawn)), float(np.nanmax(drawn))), np.nan)
     by = (label(size) if study.is_study else study.call("N")) if size else None
     names = (f"{study.call('loss')}{study.unit}", by)
     return Compute(cells.astype({"C": float}), frontier.sort_values("C"), told, note, names, law)
