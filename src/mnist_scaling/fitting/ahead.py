@@ -132,17 +132,17 @@ def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]
     loss jump between the two.
     """
     at = largest_cell(model.rows)
-    found = valley(model.posterior.log_loss, model.posterior.axes, cost, log_c)
-    has = (np.isfinite(found.log_n).mean(axis=0) > MAJORITY) & (near_line(model.rows) is None)
+    minima = valley(model.posterior.log_loss, model.posterior.axes, cost, log_c)
+    has = (np.isfinite(minima.log_n).mean(axis=0) > MAJORITY) & (near_line(model.rows) is None)
     has[-len(REACHES) :] = np.logical_and.accumulate(has[-len(REACHES) :])
     more = (log_c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
     log_n = at["N"] + more / cost.kappa_n
-    log_n[has] = np.nanmedian(found.log_n[:, has], axis=0)
+    log_n[has] = np.nanmedian(minima.log_n[:, has], axis=0)
     log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
-    values = np.where(has, found.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
+    values = np.where(has, minima.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
     sizes = zip(np.exp(log_n), np.exp(log_d), has, strict=True)
     places = [{"N": float(n), "D": float(d), "optimal": bool(best)} for n, d, best in sizes]
-    return places, values, np.where(has, found.log_n, np.nan)
+    return places, values, np.where(has, minima.log_n, np.nan)
 
 
 def lowest_at(model: Model, cost: Cost, log_c: float) -> tuple[dict[str, Any], Array]:
@@ -206,10 +206,10 @@ def leave_future_out(model: Model | None, seed: int) -> list[Foreseen]:
                 continue
             draws = surface(seen, FEWEST_DRAWS, rng, model.base).log_loss(ahead.logs(model.inputs))
             draws += model.noise * rng.standard_normal(draws.shape)
-            for k, found in enumerate(median_of(column, model.level).exp() for column in draws.T):
+            for k, predicted in enumerate(median_of(column, model.level).exp() for column in draws.T):
                 cell = ahead.cell(k)
                 row, measured = int(cell.pop("row")), cell.pop("loss")
-                out.append(Foreseen(reach, len(seen), row, cell, found, measured, found.holds(measured)))
+                out.append(Foreseen(reach, len(seen), row, cell, predicted, measured, predicted.holds(measured)))
     if not out:
         raise InputError(
             f"`leave_future_out=true` needs a law that can be fitted to the rows below 1/{min(BUDGETS):g} of the "

@@ -97,11 +97,11 @@ def _status(f: Fitted) -> str:
     return OK
 
 
-def _holdout(found: HoldOut | None, table: Table, part: Slice) -> file.HoldOutRecord:
-    if found is None:
+def _holdout(held: HoldOut | None, table: Table, part: Slice) -> file.HoldOutRecord:
+    if held is None:
         return file.HoldOutRecord()
-    rows = [int(table.rows[part.index[i]]) for i in found.rows]
-    return file.HoldOutRecord(found.rmse_log, found.n, rows, found.reach)
+    rows = [int(table.rows[part.index[i]]) for i in held.rows]
+    return file.HoldOutRecord(held.rmse_log, held.n, rows, held.reach)
 
 
 def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:

@@ -166,13 +166,13 @@ def read_fits(folder: Path) -> Fits:
     """fits.json of a folder; InputError when there is none, or it is of another schema."""
     path = folder / layout.FITS
     again = f"run `python -m mnist_scaling.fit {layout.name_argument(folder)}`"
-    found = read_json(path)
-    if found is None:
+    record = read_json(path)
+    if record is None:
         raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
-    if found.get("schema") != SCHEMA or not isinstance(found.get("laws"), dict):
-        raise InputError(f"{path} must have schema 1 and laws, but has schema {found.get('schema')}: {again} again.")
+    if record.get("schema") != SCHEMA or not isinstance(record.get("laws"), dict):
+        raise InputError(f"{path} must have schema 1 and laws, but has schema {record.get('schema')}: {again} again.")
     try:
-        fits = read(Fits, found)
+        fits = read(Fits, record)
     except (TypeError, ValueError):
         fits = None
     if fits is None or not all(arm.name for arm in fits.arms):
