@@ -176,8 +176,7 @@ def _multipliers(surfaces: Surfaces, drawn: Array, truth: Truth, level: float) -
     for name, m in zip(("multiplier, least C", "multiplier, most C"), ends, strict=False):
         at = float(np.log(m.C))
         exact = true_multiplier(lambda x: truth.logs(x)[0], lambda x: truth.logs(x)[1], (ways[0], ways[1]), at)
-        i = m.value
-        yield name, Interval(*np.log([i.value, i.low, i.high])), exact
+        yield name, Interval(*np.log([m.value, m.low, m.high])), exact
 
 
 def _counted(name: str, pairs: list[tuple[Interval, float]]) -> Coverage:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.measures import Found
+from mnist_scaling.asking.measures import Findings
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -150,7 +150,7 @@ SETTINGS: Mapping[str, Callable[[np.random.Generator, float], Simulated]] = {
 }  # fmt: skip
 
 
-def truths(setting: str, found: Found, exact: Found, true: Truths) -> Truths:
+def truths(setting: str, found: Findings, exact: Findings, true: Truths) -> Truths:
     """The truth of each slot: known, or at the table's own target losses, or that of the table without noise."""
     if not setting.startswith("critical"):
         return true

@@ -121,7 +121,7 @@ def entry(name: str, conf: Path) -> str:
     if not is_kept(question, scale):
         return f"{head}\nNot run yet, so there is no answer.\n"
     found = answered(name, conf)
-    notes = "".join(f"\n- {note}" for note in found.found.notes)
+    notes = "".join(f"\n- {note}" for note in found.findings.notes)
     return (
         f"{head}\n**{found.sentence}**\n\n![{question.title}](images/questions/{name}.png)\n\n"
         f"scale={scale}, {found.cells} cells, {found.minutes:.1f} minutes, "
@@ -152,7 +152,7 @@ def summary(conf: Path) -> str:
         question, scale = asked(name, conf)
         if scale == FULL and question.studies:
             found = answered(name, conf)
-            numbers = found.found.numbers
+            numbers = found.findings.numbers
             slots = (
                 question.figure.intervals or [slot for slot in SLOT.findall(question.sentence) if slot in numbers][:2]
             )

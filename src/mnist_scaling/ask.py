@@ -73,12 +73,12 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     sections = []
     for part, asked in parts.items():
-        found = answer(part, asked, config.scale, tables_of(asked, config.scale))
+        answered = answer(part, asked, config.scale, tables_of(asked, config.scale))
         file = f"{config.scale}-{part}" if len(parts) > 1 else config.scale
-        cells = cell_table(found, f"{part}-")
-        figure = draw(figure_of(found), folder, file)
+        cells = cell_table(answered, f"{part}-")
+        figure = draw(figure_of(answered), folder, file)
         svg = figure_files.on_page(figure, part, asked.title, cells.cells, f"{part}-")
-        sections.append(answer_page.Section(record(found), svg, f"{file}.svg", cells))
+        sections.append(answer_page.Section(record(answered), svg, f"{file}.svg", cells))
     command = ["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"]
     files = {suffix: folder / f"{config.scale}.{suffix}" for suffix in ("json", "html")}
     records = [dict(section.record) for section in sections]
@@ -128,13 +128,15 @@ def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = 
     if not every:
         return
     foreseen = {name: foresee(tuple(overrides)) for name, overrides in every.items()}
-    left = {name: found for name, found in foreseen.items() if not is_finished(name, found)}
+    left = {name: preview for name, preview in foreseen.items() if not is_finished(name, preview)}
     done = len(every) - len(left)
-    seconds = sum(found.left for found in left.values())
+    seconds = sum(preview.left for preview in left.values())
     to_run = f"about {duration(max(seconds, 1))} to run, as predicted" if left else "nothing to run"
     print(f"{plural(len(every), 'study')}, {done} of them finished; {to_run}.", flush=True)
-    for place, (name, found) in enumerate(left.items(), 1):
-        print(f"\nStudy {place} of {len(left)}: {name}, {found.finished} of {found.cells} cells finished.", flush=True)
+    for place, (name, preview) in enumerate(left.items(), 1):
+        print(
+            f"\nStudy {place} of {len(left)}: {name}, {preview.finished} of {preview.cells} cells finished.", flush=True
+        )
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", *every[name]]
         status = subprocess.run(command, env=cli.environment(), stdout=out, check=False).returncode
         if status:
@@ -143,10 +145,10 @@ def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = 
             raise SystemExit(status)
 
 
-def is_finished(name: str, found: Preview) -> bool:
+def is_finished(name: str, preview: Preview) -> bool:
     """Whether every run of the study has its record, and its tables have them all."""
     table = layout.study_folder(name) / layout.CELLS
-    return found.finished == found.cells and table.is_file() and table.stat().st_mtime >= found.latest
+    return preview.finished == preview.cells and table.is_file() and table.stat().st_mtime >= preview.latest
 
 
 def foresee(overrides: tuple[str, ...]) -> Preview:

@@ -52,17 +52,17 @@ def compared(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
 
 def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     """Compare every pair of arms, write comparison.json and its page, print what they say; `overrides` were typed."""
-    found, folder = compared(config, overrides), config.folder
-    text = json.dumps(plain(found), indent=1, allow_nan=False) + "\n"
+    comparison, folder = compared(config, overrides), config.folder
+    text = json.dumps(plain(comparison), indent=1, allow_nan=False) + "\n"
     write_atomically(folder / COMPARISON, text)
     title = str(config.name or folder.name)
-    write_atomically(folder / COMPARISON_PAGE, comparison_page.page(found, title))
+    write_atomically(folder / COMPARISON_PAGE, comparison_page.page(comparison, title))
     if config.format == JSON:
         print(text, end="")
-        return found
-    terminal.show(comparison_summary(found))
+        return comparison
+    terminal.show(comparison_summary(comparison))
     print(f"\nWritten: {folder / COMPARISON}\nPage:    {folder / COMPARISON_PAGE}")
-    return found
+    return comparison
 
 
 def _effort(a: Member, b: Member) -> tuple[float, float, int]:

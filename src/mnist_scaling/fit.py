@@ -133,9 +133,10 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     result = analyse(table, config.options(source.classes))
     record = fit_record(result)
     off = result.headline.asked.why
-    if config.asked and result.model is not None and result.model.ray is not None and off:
+    model = result.model if config.asked and off else None
+    if model is not None and model.ray is not None:
         raise InputError(f"`predict` must be on the line of the rows. {off}")
-    if config.asked and source.study is None and not result.predictions:
+    if model is not None and source.study is None:
         raise InputError(
             f"`predict` must give every input of a law that is fitted, but gives only {', '.join(config.asked)}: give "
             f"{' and '.join(f'predict.{k}=…' for k in table.inputs if k not in config.asked) or 'other laws'}."

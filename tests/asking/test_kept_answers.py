@@ -63,7 +63,7 @@ def test_the_exponents_of_one_row_by_least_squares_alone() -> None:
     question, scale = REFERENCE.asked("learning_rate", CONF)
     cells = pd.read_csv(REFERENCE.kept_tables(question, scale)["lr_tuned"])
     alpha, beta = exponents(cells["test_loss"], cells["n_params"], cells["n_seen"])
-    found = REFERENCE.answered("learning_rate", CONF).found.numbers
+    found = REFERENCE.answered("learning_rate", CONF).findings.numbers
     assert found["tuned_alpha"].interval.value == pytest.approx(alpha.value, abs=1e-6)
     assert found["tuned_beta"].interval.value == pytest.approx(beta.value, abs=1e-6)
 

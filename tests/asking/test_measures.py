@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import fill
-from mnist_scaling.asking.measures import Found, Number, mean_of_dependent
+from mnist_scaling.asking.measures import Findings, Number, mean_of_dependent
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm, flagged_rows, read_arms, rows_in_no_arm
 from mnist_scaling.config.ask_schema import ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
@@ -267,7 +267,9 @@ def test_the_interval_of_a_quotient_is_fiellers() -> None:
 
 
 def test_a_slot_without_a_number_says_so_and_an_unknown_one_is_refused() -> None:
-    found = Found({"a_alpha": Number(Interval(0.3, 0.2, 0.4), ""), "b_alpha": Number(Interval(), "")}, {"w": "differs"})
+    found = Findings(
+        {"a_alpha": Number(Interval(0.3, 0.2, 0.4), ""), "b_alpha": Number(Interval(), "")}, {"w": "differs"}
+    )
     text = fill("{a_alpha}, {b_alpha}, {w}", found)
     assert text == "0.300\xa0[0.200,\xa00.400], (unknown from these cells), differs"
     with pytest.raises(InputError, match=r"none of them gives \{a_alfa\}: did you mean `a_alpha`\?"):

@@ -17,7 +17,6 @@ from mnist_scaling.fitting import Options, analyse, get_law, make_table
 from mnist_scaling.fitting.frontier.isoflop import curves, interpolation_weights, isoflop
 from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.fronts import hull_rows, observed, pareto_rows, slope
-from mnist_scaling.fitting.slices import all_slices
 
 from .tables import ADDITIVE, additive_optimum, design, grid
 
@@ -227,8 +226,7 @@ def test_amounts_that_differ_by_whole_batches_are_one_level(shift):
     d = table.inputs["D"] * np.where(np.unique(table.inputs["N"], return_inverse=True)[1] % 2, shift, 1.0)
     table = make_table(table.loss, {**table.inputs, "D": d})
     assert len(table.levels("D")) == 6
-    parts = [part for part in all_slices(table) if part.variable == "N"]
-    assert [len(part.index) for part in parts] == [5] * 6
+    assert [len(rows) for rows in table.by_level("D").values()] == [5] * 6
 
 
 def test_surfaces_without_an_optimum_are_said():

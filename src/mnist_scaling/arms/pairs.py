@@ -128,27 +128,27 @@ def twin_of(config: CompareConfig, members: Sequence[Member]) -> tuple[Arm, Arm]
     twins = [_member(source, rows, source.path.parent.name) for rows in source.rows.arms]
     unlike: list[list[str]] = []
     for member in members:
-        for twin in (found for found in twins if found.axes == member.axes):
+        for twin in (one for one in twins if one.axes == member.axes):
             unlike.append(_unlike(member, twin))
             if not unlike[-1]:
                 return member.arm, twin.arm
-    found = ", ".join(sorted(unlike, key=len)[0]) if unlike else "no arm has its axes"
+    difference = ", ".join(sorted(unlike, key=len)[0]) if unlike else "no arm has its axes"
     raise InputError(
         f"`twin` must be one of the arms, tuned again with another seed and nothing else changed, but of "
-        f"{wanted.name} {found}: run the arm's own command with another name=… and seed=…."
+        f"{wanted.name} {difference}: run the arm's own command with another name=… and seed=…."
     )
 
 
 def _unlike(member: Member, twin: Member) -> list[str]:
     """What keeps a study from being the twin of an arm, in words."""
     arm, other = ((m.source.study or {}).get(identity.IDENTITY, {}) for m in (member, twin))
-    found = [
+    differences = [
         text
         for key in ("settings", "ranges", "method")
         for text in identity.differences(arm.get(key, {}), other.get(key, {}), {}, (SEED,))
     ]
     seeds = [study.get("settings", {}).get(SEED) for study in (arm, other)]
-    return found or (["the seed is that of the arm"] if seeds[0] == seeds[1] else [])
+    return differences or (["the seed is that of the arm"] if seeds[0] == seeds[1] else [])
 
 
 def flags_of(a: Member, b: Member, config: CompareConfig) -> list[Flag]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.measures import Found
+from mnist_scaling.asking.measures import Findings
 from mnist_scaling.asking.question import SLOT
 from mnist_scaling.asking.study_arms import (
     StudyArm,
@@ -40,7 +40,7 @@ class Answer:
     question: Question
     scale: str
     arms: Mapping[str, StudyArm]
-    found: Found
+    findings: Findings
     sentence: str
     cells: int
     """Of all its studies."""
@@ -56,9 +56,9 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
     InputError when a table, an arm, a measure or a slot of the sentence is at fault.
     """
     arms = read_arms(question, tables)
-    found = Found(notes=(*rows_in_no_arm(question, tables), *flagged_rows(tables)))
+    findings = Findings(notes=(*rows_in_no_arm(question, tables), *flagged_rows(tables)))
     for spec in question.measures:
-        found = found | measures.measure(spec, arms)
+        findings = findings | measures.measure(spec, arms)
     frames = [read_study_table(path) for path in tables.values()]
     seconds = sum(float(frame["seconds"].sum()) for frame in frames if "seconds" in frame)
     return Answer(
@@ -66,18 +66,18 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
         question,
         scale,
         arms,
-        found,
-        fill(question.sentence, found),
+        findings,
+        fill(question.sentence, findings),
         sum(len(frame) for frame in frames),
         seconds / 60,
         {key: checksum(path.read_bytes()) for key, path in tables.items()},
     )
 
 
-def fill(sentence: str, found: Found) -> str:
+def fill(sentence: str, findings: Findings) -> str:
     """A sentence with its slots filled; InputError when a slot is none that the measures fill, with the nearest one."""
-    shown = {k: estimate(n.interval) if n.interval.known else UNKNOWN for k, n in found.numbers.items()}
-    shown |= found.words
+    shown = {k: estimate(n.interval) if n.interval.known else UNKNOWN for k, n in findings.numbers.items()}
+    shown |= findings.words
     try:
         return SLOT.sub(lambda slot: shown[slot[1]], " ".join(sentence.split()))
     except KeyError as error:
@@ -88,30 +88,31 @@ def fill(sentence: str, found: Found) -> str:
         ) from None
 
 
-def record(found: Answer) -> dict[str, Any]:
+def record(answer: Answer) -> dict[str, Any]:
     """An answer as its JSON file has it; a number that is not known is null."""
     return {
         "schema": SCHEMA,
-        "name": found.name,
-        "title": found.question.title,
-        "question": found.question.question,
-        "scale": found.scale,
-        "sentence": found.sentence,
+        "name": answer.name,
+        "title": answer.question.title,
+        "question": answer.question.question,
+        "scale": answer.scale,
+        "sentence": answer.sentence,
         "numbers": {
-            slot: plain(number.interval) | {"meaning": number.meaning} for slot, number in found.found.numbers.items()
+            slot: plain(number.interval.record() | {"meaning": number.meaning})
+            for slot, number in answer.findings.numbers.items()
         },
-        "words": dict(found.found.words),
-        "notes": list(found.found.notes),
-        "cells": found.cells,
-        "minutes": found.minutes,
-        "measures": found.question.measures,
-        "arms": {name: asdict(arm) for name, arm in found.question.arms.items()},
+        "words": dict(answer.findings.words),
+        "notes": list(answer.findings.notes),
+        "cells": answer.cells,
+        "minutes": answer.minutes,
+        "measures": answer.question.measures,
+        "arms": {name: asdict(arm) for name, arm in answer.question.arms.items()},
         "studies": {
             key: {
-                "study": study_name(key, found.scale),
-                "overrides": sweep(key, spec, found.scale),
-                "sha256": found.sha256[key],
+                "study": study_name(key, answer.scale),
+                "overrides": sweep(key, spec, answer.scale),
+                "sha256": answer.sha256[key],
             }
-            for key, spec in found.question.studies.items()
+            for key, spec in answer.question.studies.items()
         },
     }

@@ -58,37 +58,37 @@ class AnswerFigure:
     """By their words."""
 
 
-def rows_of(found: Answer) -> pd.DataFrame:
+def rows_of(answer: Answer) -> pd.DataFrame:
     """The cells of all arms."""
-    return pd.concat([arm.rows.assign(**{ARM: arm.label}) for arm in found.arms.values()], ignore_index=True)
+    return pd.concat([arm.rows.assign(**{ARM: arm.label}) for arm in answer.arms.values()], ignore_index=True)
 
 
-def cell_table(found: Answer, prefix: str) -> TextTable:
+def cell_table(answer: Answer, prefix: str) -> TextTable:
     """The cells of all arms as a page lists them; the prefix begins the names of the rows."""
-    rows = rows_of(found)
+    rows = rows_of(answer)
     sizes = [column for column in AXES if column in rows and rows[column].notna().any()]
     cells = [[row[ARM], *(short(row[k]) for k in sizes)] for row in rows.to_dict("records")]
     return TextTable([ARM, *(axis(k) for k in sizes)], cells, ids=[f"{prefix}{i}" for i in rows.index])
 
 
-def figure_of(found: Answer) -> AnswerFigure:
+def figure_of(answer: Answer) -> AnswerFigure:
     """The data of an answer's figure; InputError when `figure` names a column or a slot that there is not."""
-    spec, numbers = found.question.figure, found.found.numbers
+    spec, numbers = answer.question.figure, answer.findings.numbers
     for slot in spec.intervals:
         if slot not in numbers:
             raise InputError(
                 f"`figure.intervals` must hold slots of numbers, but got {slot!r}: choose among {', '.join(numbers)}."
             )
     intervals = {numbers[slot].meaning: numbers[slot].interval for slot in spec.intervals}
-    losses = dict.fromkeys(axis(arm.loss) for arm in arms_of(found.question).values())
+    losses = dict.fromkeys(axis(arm.loss) for arm in arms_of(answer.question).values())
     several = " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else ""
-    return answer_figure(rows_of(found), spec, intervals, several)
+    return answer_figure(rows_of(answer), spec, intervals, several)
 
 
-def show(found: Answer) -> Figure:
+def show(answer: Answer) -> Figure:
     """The figure of an answer, drawn: what a notebook needs."""
     with style.theme():
-        return draw_answer(figure_of(found))
+        return draw_answer(figure_of(answer))
 
 
 def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str] = FORMATS, dpi: int = DPI) -> Figure:
@@ -136,8 +136,8 @@ def answer_figure(
 
 def _ordered(rows: pd.DataFrame, column: str) -> Sequence[Any]:
     """Values of a column: numbers in ascending order, words as they come."""
-    found = rows[column].dropna().unique().tolist()
-    return sorted(found) if pd.api.types.is_numeric_dtype(rows[column]) else found
+    values = rows[column].dropna().unique().tolist()
+    return sorted(values) if pd.api.types.is_numeric_dtype(rows[column]) else values
 
 
 def _word(column: str, value: Any) -> str:
@@ -222,11 +222,11 @@ def _intervals(axes: Axes, data: AnswerFigure) -> None:
     names = list(data.intervals)
     ends: list[float] = []
     for place, name in enumerate(names):
-        found = data.intervals[name]
-        if found.known:
-            arms = [[found.value - found.low], [found.high - found.value]] if found.bounded else None
-            axes.errorbar([found.value], [place], xerr=arms, fmt="o", color=style.INK, capsize=2.5, linewidth=1.1)
-            ends += [found.value, *((found.low, found.high) if found.bounded else ())]
+        number = data.intervals[name]
+        if number.known:
+            arms = [[number.value - number.low], [number.high - number.value]] if number.bounded else None
+            axes.errorbar([number.value], [place], xerr=arms, fmt="o", color=style.INK, capsize=2.5, linewidth=1.1)
+            ends += [number.value, *((number.low, number.high) if number.bounded else ())]
     if ends and min(ends) > 0 and max(ends) > WIDE * min(ends):
         axes.set_xscale("log")
     if ends and min(ends) <= 0 <= max(ends):

@@ -61,12 +61,12 @@ def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, Study
 
     InputError when a table lacks the loss's column, or an arm has no rows.
     """
-    found = {}
+    arms = {}
     for name, spec in arms_of(question).items():
         again = tables.get(twin_study(question)) if name == question.twin else None
         twin = None if again is None else _rows(name, spec, again)
-        found[name] = StudyArm(name, spec.label or name.replace("_", " "), _rows(name, spec, tables[spec.study]), twin)
-    return found
+        arms[name] = StudyArm(name, spec.label or name.replace("_", " "), _rows(name, spec, tables[spec.study]), twin)
+    return arms
 
 
 def _rows(name: str, spec: ArmSpec, path: Path) -> pd.DataFrame:
@@ -104,9 +104,9 @@ def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
         frame = read_study_table(path)
         column = frame.get(FITTED["flags"], pd.Series(dtype=str)).dropna().astype(str)
         for code, n in Counter(code for text in column for code in text.split(";")).items():
-            found = kind(code)
-            if found.severity != INFO:
-                seen = f": {found.seen_when}" if found.seen_when else ""
+            flag = kind(code)
+            if flag.severity != INFO:
+                seen = f": {flag.seen_when}" if flag.seen_when else ""
                 notes.append(f"{_cells(n, frame, key)} flagged {code}{seen}.")
     return notes
 
@@ -144,7 +144,7 @@ def with_measured_twin(
 
 def is_answered(name: str, scale: str) -> bool:
     """Whether there is an answer made of the tables as they are now."""
-    found: Any = read_json(layout.answer_folder(name) / f"{scale}.json") or {}
-    tables = {s["study"]: s["sha256"] for part in found.get("parts", [found]) for s in part.get("studies", {}).values()}
-    paths = {layout.found_folder(study) / layout.CELLS: known for study, known in tables.items()}
+    record: Any = read_json(layout.answer_folder(name) / f"{scale}.json") or {}
+    studies = [study for part in record.get("parts", [record]) for study in part.get("studies", {}).values()]
+    paths = {layout.found_folder(study["study"]) / layout.CELLS: study["sha256"] for study in studies}
     return bool(paths) and all(path.is_file() and checksum(path.read_bytes()) == known for path, known in paths.items())

@@ -53,8 +53,6 @@ class PredictConfig:
     """Examples or tokens processed."""
     C: float | None = None
     """Training FLOPs."""
-    U: float | None = None
-    """Unique examples or tokens."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ class FitConfig(RowsConfig):
     mask_chance: bool = False
     """Leave out rows with a loss above 95 % of ln(classes)."""
     predict: PredictConfig = field(default_factory=PredictConfig)
-    """A point whose loss is predicted: by the headline's model, and by every law whose inputs are given."""
+    """A point whose loss is predicted by the headline's model."""
     leave_future_out: bool | None = None
     """Also the losses of the cells above 1/8, 1/4 and 1/2 of the largest compute, predicted from those below. null:
     of a study whose cells suffice for it."""

@@ -1,4 +1,4 @@
-"""What lies beyond the rows: the lowest losses of the surfaces, each law's at a point, rows left out and foreseen."""
+"""What lies beyond the rows: the lowest losses of the surfaces, how far a point is, rows left out and foreseen."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.fitted import Fitted, Options
 from mnist_scaling.fitting.frontier.parametric import Cost, budgets, valley
-from mnist_scaling.fitting.laws.base import Array, log_loss_at
+from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Model, surface
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Ladder, can_hold, largest_cell, near_line
-from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import MAJORITY, OMITTED, Interval, median_of
 
 REACHES = (2.0, 4.0, 8.0, 30.0)
@@ -134,17 +132,17 @@ def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]
     loss jump between the two.
     """
     at = largest_cell(model.rows)
-    found = valley(model.posterior.log_loss, model.posterior.axes, cost, log_c)
-    has = (np.isfinite(found.log_n).mean(axis=0) > MAJORITY) & (near_line(model.rows) is None)
+    minima = valley(model.posterior.log_loss, model.posterior.axes, cost, log_c)
+    has = (np.isfinite(minima.log_n).mean(axis=0) > MAJORITY) & (near_line(model.rows) is None)
     has[-len(REACHES) :] = np.logical_and.accumulate(has[-len(REACHES) :])
     more = (log_c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
     log_n = at["N"] + more / cost.kappa_n
-    log_n[has] = np.nanmedian(found.log_n[:, has], axis=0)
+    log_n[has] = np.nanmedian(minima.log_n[:, has], axis=0)
     log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
-    values = np.where(has, found.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
+    values = np.where(has, minima.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
     sizes = zip(np.exp(log_n), np.exp(log_d), has, strict=True)
     places = [{"N": float(n), "D": float(d), "optimal": bool(best)} for n, d, best in sizes]
-    return places, values, np.where(has, found.log_n, np.nan)
+    return places, values, np.where(has, minima.log_n, np.nan)
 
 
 def lowest_at(model: Model, cost: Cost, log_c: float) -> tuple[dict[str, Any], Array]:
@@ -160,39 +158,13 @@ def line_of(model: Model, ray: Ladder) -> Array:
     return np.polyfit(np.log(model.rows.inputs["N"]), np.log(model.rows.inputs["C"]), 1)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One law's mean loss at the point that was asked for."""
-
-    law: str
-    loss: Interval
-    reach: float
-    """Compute of the point over the largest of the table; of D or N where C is not known."""
-
-
-def predict(table: Table, fitted: Mapping[str, Fitted], cost: Cost | None, options: Options) -> list[Prediction]:
-    """Loss at ``options.predict`` by every law whose inputs it gives."""
-    point = {k: float(np.log(v)) for k, v in options.predict.items()}
-    out = []
-    for name, f in fitted.items():
-        # A line of the grid says nothing about points off it.
-        off = f.part.fixed in point or (f.part.fixed == "frontier" and {"N", "D"} & point.keys())
-        if off or not all(k in point for k in f.law.inputs):
-            continue
-        middle = float(log_loss_at(f.law, f.fit.theta[None], point)[0])
-        found = interval(middle, log_loss_at(f.law, f.thetas, point), options.level, f.t_factor)
-        out.append(Prediction(name, found.exp(), _reach(table, point, cost, f)))
-    return out
-
-
-def _reach(table: Table, point: Mapping[str, float], cost: Cost | None, f: Fitted) -> float:
+def reach_of(table: Table, point: Mapping[str, float], cost: Cost | None) -> float:
+    """Compute of a point, given by logs, over the largest of the table; N or D, the farther, where C is not known."""
     if "C" in point and "C" in table.inputs:
         return float(np.exp(point["C"]) / table.inputs["C"].max())
     if cost is not None and "N" in point and "D" in point:
-        mine = cost.kappa_n * point["N"] + cost.kappa_d * point["D"]
-        theirs = cost.kappa_n * np.log(table.inputs["N"]) + cost.kappa_d * np.log(table.inputs["D"])
-        return float(np.exp(mine - theirs.max()))
-    return max(float(np.exp(point[k]) / table.inputs[k].max()) for k in f.law.inputs)
+        return float(np.exp(cost.log_c(np.array(point["N"]), np.array(point["D"])) - cost.of(table).max()))
+    return max((float(np.exp(v) / table.inputs[k].max()) for k, v in point.items() if k in table.inputs), default=1.0)
 
 
 BUDGETS = (8.0, 4.0, 2.0)
@@ -234,10 +206,10 @@ def leave_future_out(model: Model | None, seed: int) -> list[Foreseen]:
                 continue
             draws = surface(seen, FEWEST_DRAWS, rng, model.base).log_loss(ahead.logs(model.inputs))
             draws += model.noise * rng.standard_normal(draws.shape)
-            for k, found in enumerate(median_of(column, model.level).exp() for column in draws.T):
+            for k, predicted in enumerate(median_of(column, model.level).exp() for column in draws.T):
                 cell = ahead.cell(k)
                 row, measured = int(cell.pop("row")), cell.pop("loss")
-                out.append(Foreseen(reach, len(seen), row, cell, found, measured, found.holds(measured)))
+                out.append(Foreseen(reach, len(seen), row, cell, predicted, measured, predicted.holds(measured)))
     if not out:
         raise InputError(
             f"`leave_future_out=true` needs a law that can be fitted to the rows below 1/{min(BUDGETS):g} of the "

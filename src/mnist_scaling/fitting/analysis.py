@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.ahead import Prediction, predict
 from mnist_scaling.fitting.diagnostics import Flag, cells_of, of_cells, of_laws
 from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, Options, describing, fit_part
 from mnist_scaling.fitting.frontier.methods import read_off
@@ -22,7 +21,6 @@ from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Model, Posterio
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import (
     Slice,
-    all_slices,
     is_joint,
     largest_cell,
     near_line,
@@ -56,7 +54,6 @@ class Result:
     fitted: dict[str, Fitted]
     refused: dict[str, tuple[Law, Slice, str]]
     """Laws that were not fitted: with their rows and the reason in words."""
-    extra_slices: list[tuple[Slice, Fitted | None, str]]
     frontier: dict[str, Frontier]
     cost: Cost | None
     best: Fitted | None
@@ -69,7 +66,6 @@ class Result:
     masked: list[dict[str, Any]]
     draws: Draws
     notes: list[str]
-    predictions: list[Prediction]
     flags: list[Flag] = field(default_factory=list)
     """For the reader: those about quoted laws in full, those about other laws in one."""
     law_flags: dict[str, list[str]] = field(default_factory=dict)
@@ -115,18 +111,16 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     surfaces = model.posterior if model and joint and not no_best else None
     off_surfaces = parametric(table, surfaces, cost, draws.level, no_joint or why or no_best)
     frontier = {**read_off(table, law, draws, options.isoflop), "parametric": off_surfaces}
-    extra = [(part, *_fit_slice(table, part, options, few)) for part in all_slices(table)]
-    wanted = predict(table, fitted, cost, options)
     without = "Nothing is quoted" if fitted and why != SAME_LOSS else "No law is fitted"
     quoted = Headline.absent(f"{without}: {why}.")
     if model is not None:
         quoted = headline(model, cost, off_surfaces, options.predict)
-    found = Result(
-        table, options, fitted, refused, extra, frontier, cost, best, model, why or no_joint, quoted, masked, draws,
-        notes, wanted,
+    result = Result(
+        table, options, fitted, refused, frontier, cost, best, model, why or no_joint, quoted, masked, draws,
+        notes,
     )  # fmt: skip
-    flags, law_flags = _flags(found, given)
-    return replace(found, flags=flags, law_flags=law_flags)
+    flags, law_flags = _flags(result, given)
+    return replace(result, flags=flags, law_flags=law_flags)
 
 
 def _model(
@@ -153,19 +147,19 @@ def _model(
             return None, f"the model is of N and D, and {' and '.join(rivals)} is of U, too: name a law of N and D"
     elif len(inputs) == 1:
         named = [get_law(f"power_{inputs[0]}_floor")]
-    found = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
+    posterior = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
     ray = None if is_joint(best.law) else ray_of(table)
-    return Model(found, rows, _noise(best, rows, found), draws.level, best.fit.rmse < EXACT, ray, named), ""
+    return Model(posterior, rows, _noise(best, rows, posterior), draws.level, best.fit.rmse < EXACT, ray, named), ""
 
 
-def _noise(best: Fitted, rows: Table, found: Posterior) -> float:
+def _noise(best: Fitted, rows: Table, posterior: Posterior) -> float:
     """Standard deviation of a row's log loss: by the repeats, else what the misfit leaves of the law's residuals."""
     seeds = seed_noise(rows)
     if seeds is not None:
         return seeds.scale
-    residual = best.fit.residual[~found.broken]
+    residual = best.fit.residual[~posterior.broken]
     variance = float((residual**2).sum()) / max(len(residual) - best.fit.free, 1)
-    return float(np.sqrt(max(variance - float(np.median(found.misfit())) ** 2, 0.0)))
+    return float(np.sqrt(max(variance - float(np.median(posterior.misfit())) ** 2, 0.0)))
 
 
 def _not_in_model(model: Model | None, fitted: dict[str, Fitted]) -> list[str]:
@@ -243,44 +237,37 @@ def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
     return {k: f for k, f in fitted.items() if f.law.inputs == variable}
 
 
-def _fit_slice(table: Table, part: Slice, options: Options, draws: Draws) -> tuple[Fitted | None, str]:
-    law = ALL[f"power_{part.variable}"]
-    why = refusal(law, table, part)
-    return (None, why) if why else (fit_part(law, table, part, options, draws, deep=False), "ok")
-
-
-def _flags(found: Result, given: Table) -> tuple[list[Flag], dict[str, list[str]]]:
+def _flags(result: Result, given: Table) -> tuple[list[Flag], dict[str, list[str]]]:
     """Flags for the reader, those of the law that describes the data in full, others' in one; and every law's codes."""
-    table, fitted, best, classes = found.table, found.fitted, found.best, found.options.classes
+    table, fitted, best, classes = result.table, result.fitted, result.best, result.options.classes
     joint = best if best and is_joint(best.law) else None
     fit = joint.fit if joint else None
     leading = (best.law.name,) if best else tuple(fitted)
     quoted, others = ({k: f for k, f in fitted.items() if (k in leading) == kept} for kept in (True, False))
     of_quoted, of_others = (_law_flags(group, best) for group in (quoted, others))
     floors = {k: f.floor for k, f in fitted.items() if f.floor is not None}
-    refused = [law for law, part, _ in found.refused.values() if starved(law, table, part)]
-    few = of_laws.too_few_cells(table, [law.name for law in refused])
-    farthest = max((p.reach for p in found.predictions), default=1.0)
+    refused = [law for law, part, _ in result.refused.values() if starved(law, table, part)]
+    few, asked = of_laws.too_few_cells(table, [law.name for law in refused]), result.headline.asked
     shown = [
         *of_cells.constant_loss(table),
         *of_cells.unit_suspect(given, classes),
         *of_cells.input_suspect(given),
         *of_cells.double_softmax_floor(table, classes, floors),
         *of_laws.collinear(ray_of(table)),
-        *_of_model(found),
+        *_of_model(result),
         *of_quoted,
         *of_laws.se_suspect(joint.noise if joint else None),
-        *of_laws.grid_edge(table, found.frontier["isoflop"]),
+        *of_laws.grid_edge(table, result.frontier["isoflop"]),
         *of_cells.carried(table),
         *of_cells.non_monotone(table, of_cells.usual_noise(table, fit)),
         *of_cells.seed_outlier(table, fit),
-        *of_cells.chance_level(table, classes, found.masked),
+        *of_cells.chance_level(table, classes, result.masked),
         *few,
         *_held_out(joint, table),
         *of_cells.duplicate_rows(given),
         # That a law which nobody quotes misses the data is why nobody quotes it.
         *of_laws.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
-        *of_laws.far_extrapolation(farthest, [dict(found.options.predict)], "The prediction asked for"),
+        *of_laws.far_extrapolation(asked.reach or 1.0, [dict(asked.at)], "The prediction asked for"),
     ]
     by_law: dict[str, list[str]] = {}
     for flag in (*of_quoted, *of_others, *few):
@@ -308,13 +295,13 @@ def _why_nothing(refused: Sequence[str], what: str) -> str:
     return f"no {what} was asked for"
 
 
-def _of_model(found: Result) -> list[Flag]:
-    model, best = found.model, found.best
+def _of_model(result: Result) -> list[Flag]:
+    model, best = result.model, result.best
     if model is None or best is None:
         return []
     at = largest_cell(model.rows)
     quoted = {k: model.slope(at, k) for k in model.inputs}
-    rivals = {k: f for k, f in found.fitted.items() if f.law.inputs == best.law.inputs}
+    rivals = {k: f for k, f in result.fitted.items() if f.law.inputs == best.law.inputs}
     least = min(f.aicc for f in rivals.values())
     alike = {k: f.slopes for k, f in rivals.items() if f is not best and f.aicc <= least + ALIKE}
     missed = [] if model.exact else of_laws.misfit(model.posterior.law.name, model.misfit, model.noise)

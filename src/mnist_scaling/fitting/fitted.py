@@ -74,8 +74,8 @@ class Fitted:
     @property
     def floor(self) -> Interval | None:
         """E with its interval, which holds 0 where the data don't tell a floor; None of a law without one."""
-        found = self.params.get("E")
-        return found if found is not None and found.bounded else None
+        floor = self.params.get("E")
+        return floor if floor is not None and floor.bounded else None
 
 
 def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:

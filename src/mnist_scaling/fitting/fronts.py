@@ -62,7 +62,7 @@ class Frontier:
     @property
     def formed(self) -> bool:
         """Whether it has an exponent."""
-        return any(found.known for found in self.intervals.values())
+        return any(exponent.known for exponent in self.intervals.values())
 
 
 def nothing(method: str, status: str) -> Frontier:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.ahead import KeptSurfaces, LossAhead, line_of, losses_ahead
+from mnist_scaling.fitting.ahead import KeptSurfaces, LossAhead, line_of, losses_ahead, reach_of
 from mnist_scaling.fitting.frontier.parametric import Cost, CountedSize, counts
 from mnist_scaling.fitting.fronts import EXPONENTS, Frontier
 from mnist_scaling.fitting.laws.base import middle
@@ -36,6 +36,15 @@ NO_COMPUTE = "Losses are predicted by compute, which needs C, or N and D with a 
 """Why none is."""
 
 NOT_ASKED = "No loss was asked for: give predict.N=… and predict.D=…."
+
+
+@dataclass(frozen=True)
+class AskedLoss(Interval):
+    """The loss at the point that was asked for; nothing is known, and there is no point, where none was."""
+
+    at: Mapping[str, float] = field(default_factory=dict, metadata=OMITTED)
+    reach: float | None = field(default=None, metadata=OMITTED)
+    """Compute of the point over the largest of the rows (`ahead.reach_of`)."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,7 @@ class Headline:
     floor: Interval = UNKNOWN
     misfit: Interval = UNKNOWN
     """Root mean square of g over the cells, in ln loss."""
-    asked: Interval = UNKNOWN
-    """The loss at the point that was asked for."""
+    asked: AskedLoss = field(default_factory=AskedLoss)
     counts: Sequence[CountedSize] = ()
     """Empty where every count of sizes gives the exponents of N."""
     loss: Sequence[LossAhead] = ()
@@ -83,7 +91,7 @@ class Headline:
     def absent(cls, why: str) -> Headline:
         """Where nothing was fitted."""
         unknown: Any = dict.fromkeys((*SLOPES, *MIDDLE_SLOPES, *EXPONENTS), Interval(why=why))
-        return cls(**unknown, floor=Interval(why=why), misfit=Interval(why=why), asked=Interval(why=why))
+        return cls(**unknown, floor=Interval(why=why), misfit=Interval(why=why), asked=AskedLoss(why=why))
 
 
 def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Mapping[str, float]) -> Headline:
@@ -105,7 +113,7 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
         **by_key,
         floor=_floor(model),
         misfit=model.misfit,
-        asked=_asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
+        asked=_asked(model, cost, predict),
         counts=sizes,
         loss=loss,
         no_loss="" if loss else NO_COMPUTE,
@@ -166,18 +174,23 @@ def _along(model: Model, ray: Ladder) -> AlongLadder:
     return AlongLadder(line, median_of(in_c, model.level), median_of(in_c * per_n, model.level))
 
 
-def _asked(model: Model, point: Mapping[str, float]) -> Interval:
-    """The loss at the point that was asked for, given by its logs."""
+def _asked(model: Model, cost: Cost | None, predict: Mapping[str, float]) -> AskedLoss:
+    if not predict:
+        return AskedLoss(why=NOT_ASKED)
+    point = {k: float(np.log(v)) for k, v in predict.items()}
+    return AskedLoss(**vars(_loss_at(model, point)), at=predict, reach=reach_of(model.rows, point, cost))
+
+
+def _loss_at(model: Model, point: Mapping[str, float]) -> Interval:
+    """The loss at a point, given by its logs."""
     ray = model.ray
-    if ray is not None and point:
+    if ray is not None:
         if not ray.holds(point):
             return Interval(why=f"The rows are all near {ray.words}, and say nothing of a loss off that line.")
         log_n = point.get("N", (point["D"] - ray.log_k) / ray.power if "D" in point else np.nan)
         slope, constant = line_of(model, ray)
         log_c = point.get("C", slope * log_n + constant)
         point = {"N": log_n if np.isfinite(log_n) else (log_c - constant) / slope, "C": log_c}
-    if not point:
-        return Interval(why=NOT_ASKED)
     if lacking := [k for k in model.inputs if k not in point]:
         need = " and ".join(f"predict.{k}=…" for k in lacking)
         return Interval(why=f"The model is of {' and '.join(model.inputs)}: give {need}, too.")

@@ -173,10 +173,10 @@ def places(x: Array, arm: np.ndarray | None = None) -> np.ndarray:
     Where two cells of one arm would share a place, equal sizes alone are one level. Cells of several arms share the
     places where they are the same.
     """
-    found = np.stack([level_of(column) for column in x.T], axis=1)
-    apart = found if arm is None else np.column_stack([found, arm])
+    levels = np.stack([level_of(column) for column in x.T], axis=1)
+    apart = levels if arm is None else np.column_stack([levels, arm])
     if len(np.unique(apart, axis=0)) == len(x):
-        return found
+        return levels
     return np.stack([np.unique(np.round(c / SAME_SIZE), return_inverse=True)[1] for c in x.T], axis=1)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from mnist_scaling.fitting.fronts import FEWEST_POINTS, hull_rows
+from mnist_scaling.fitting.fronts import hull_rows
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import SAME_LEVEL, Table
 
@@ -45,11 +45,6 @@ class Slice:
     """Of the fixed variable."""
     index: np.ndarray
     """Positions of the rows."""
-
-    def record(self, table: Table) -> dict[str, object]:
-        """As fits.json has it; rows are numbers in the file, from 0."""
-        rows = [int(table.rows[i]) for i in self.index]
-        return {"variable": self.variable, "fixed": self.fixed, "value": self.value, "rows": rows}
 
 
 @dataclass(frozen=True)
@@ -171,18 +166,6 @@ def part_for(law: Law, table: Table) -> Slice:
 def best_of_each_budget(table: Table) -> np.ndarray:
     """Positions of the lowest loss at each C: what a law of compute alone is about, when several runs cost the same."""
     return np.sort(np.array([rows[np.argmin(table.y[rows])] for rows in table.by_level("C").values()], int))
-
-
-def all_slices(table: Table) -> list[Slice]:
-    """L(N) at every level of D and L(D) at every level of N that has at least three points."""
-    if not table.has(("N", "D")):
-        return []
-    found = []
-    for variable, fixed in (("N", "D"), ("D", "N")):
-        for value, rows in table.by_level(fixed).items():
-            if len(rows) >= FEWEST_POINTS and len(table.take(rows).levels(variable)) >= FEWEST_POINTS:
-                found.append(Slice(variable, fixed, value, rows))
-    return found
 
 
 def refusal(law: Law, table: Table, part: Slice) -> str:

@@ -38,18 +38,18 @@ def make_all(
     """Prepare, draw and save figures; one that can't be drawn any more loses its old files. `dpi` is that of PNGs."""
     folder.mkdir(parents=True, exist_ok=True)
     cells = {str(number): study.label(row) for number, row in study.cells.iterrows()}
-    found = []
+    made = []
     for plot in plots:
         data = figures.prepare(plot, study)
         if isinstance(data, Missing):
             for suffix in FORMATS:
                 (folder / f"{plot.name}.{suffix}").unlink(missing_ok=True)
-            found.append(Shown(plot, None, data.reason, data))
+            made.append(Shown(plot, None, data.reason, data))
         else:
             figure = figures.draw(plot, data)
-            found.append(shown(plot, data, figure, cells))
+            made.append(shown(plot, data, figure, cells))
             save(figure, folder, plot.name, formats, dpi)
-    return found
+    return made
 
 
 def shown(plot: Plot, data: Any, figure: Figure, cells: Mapping[str, str], prefix: str = "") -> Shown:

@@ -66,26 +66,26 @@ def mark(figure: Figure, prefix: str = "") -> dict[str, Mark | Data]:
 
     Of a panel that is its title, and what x and y are. The prefix is put before the names of cells.
     """
-    found: dict[str, Mark | Data] = {}
+    marks: dict[str, Mark | Data] = {}
     key = _key(figure)
     for place, axes in enumerate(figure.axes, 1):
         titles = [axes.get_title(loc) for loc in ("left", "center", "right")]
         axes.set_gid(f"panel-{place}")
         panel = next(filter(None, titles), f"panel {place}")
         names = {"x": _plain(axes.get_xlabel()), "y": _plain(axes.get_ylabel()), "value": _plain(panel)}
-        found[f"panel-{place}"] = {"panel": names["value"], "of-x": names["x"], "of-y": names["y"]}
+        marks[f"panel-{place}"] = {"panel": names["value"], "of-x": names["x"], "of-y": names["y"]}
         bars, parts = _bars(axes)
         for artist in (*axes.lines, *axes.collections):
             points, drawn = ([], False) if artist in parts else _points(artist, axes, bars.get(artist, {}))
             if points or artist in parts:
                 label, colour = str(artist.get_label()), _colour(artist)
                 series = key.get(colour, "") if label.startswith("_") else _plain(label)
-                artist.set_gid(f"mark-{len(found)}")
+                artist.set_gid(f"mark-{len(marks)}")
                 of_all = {"series": series, "colour": colour} if series else {}
-                found[f"mark-{len(found)}"] = Mark(
+                marks[f"mark-{len(marks)}"] = Mark(
                     of_all, points, [cell and prefix + cell for cell in CELLS.get(artist, ())], drawn, names
                 )
-    return found
+    return marks
 
 
 def _plain(text: str) -> str:
@@ -96,16 +96,16 @@ def _plain(text: str) -> str:
 
 def _key(figure: Figure) -> dict[str, str]:
     """Colour to what the keys of the figure and of its panels call it."""
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for legend in filter(None, [*figure.legends, *(axes.get_legend() for axes in figure.axes)]):
         head = ""
         for handle, text in zip(legend.legend_handles, map(Text.get_text, legend.get_texts()), strict=True):
             if isinstance(handle, Line2D) and (_has_marker(handle) or handle.get_linestyle() != "None"):
                 words = f"{head} {text}".strip() if text[:1].isdigit() else text
-                found.setdefault(_colour(handle), _plain(words))
+                names.setdefault(_colour(handle), _plain(words))
             else:
                 head = text
-    return found
+    return names
 
 
 def _colour(artist: Artist) -> str:
@@ -175,11 +175,11 @@ def living(svg: str, marks: Mapping[str, Mark | Data], cells: Mapping[str, str],
     for element in elements:
         _tidy(element, name)
     for element in elements:
-        found = marks.get(element.attrib.pop("id", "")) if element.tag == f"{SVG}g" else None
-        if isinstance(found, Mark):
-            _tell(element, found, cells)
-        elif found is not None:
-            _set(element, found)
+        marked = marks.get(element.attrib.pop("id", "")) if element.tag == f"{SVG}g" else None
+        if isinstance(marked, Mark):
+            _tell(element, marked, cells)
+        elif marked is not None:
+            _set(element, marked)
     for metadata in root.findall(f"{SVG}metadata"):
         root.remove(metadata)
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": title, "style": FONTS}
@@ -192,7 +192,7 @@ def _tidy(element: ElementTree.Element, name: str) -> None:
         element.text = None
     element.tail = None
     for key, value in [*element.attrib.items()]:
-        value = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), value)
+        value = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)
         value = re.sub(r";? ?font-family: [^;]*", "", value).replace("url(#", f"url(#{name}-").replace("\n", " ")
         value = re.sub(r"\s*([MLCQz])\s*", r"\1", value) if key == "d" else value
         if key == LINK and value.startswith("#"):

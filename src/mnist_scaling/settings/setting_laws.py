@@ -162,11 +162,11 @@ def _law(cells: Sequence[CellTrials], v: Array, names: tuple[str, ...], level: f
     if not names or n < p + FEWEST_FREE or np.linalg.matrix_rank(x - x.mean(axis=0), 1e-6) < p - 1:
         return None
     centre = x.mean(axis=0)
-    found = plane(v[kept], *(x - centre).T)
-    variance = float((found.residual**2).sum()) / found.free
-    covariance = np.asarray(variance * np.linalg.inv(found.design.T @ found.design), float)
-    half = float(stdtrit(found.free, 0.5 + level / 2)) * np.sqrt(np.diag(covariance))
-    constant, *slopes = map(float, found.coefficients)
+    line = plane(v[kept], *(x - centre).T)
+    variance = float((line.residual**2).sum()) / line.free
+    covariance = np.asarray(variance * np.linalg.inv(line.design.T @ line.design), float)
+    half = float(stdtrit(line.free, 0.5 + level / 2)) * np.sqrt(np.diag(covariance))
+    constant, *slopes = map(float, line.coefficients)
     ends = {k: Interval(b, float(b - h), float(b + h)) for k, b, h in zip(names, slopes, half[1:], strict=True)}
     middle = dict(zip(names, map(float, centre), strict=True))
     return SettingLaw(names, ends, middle, constant, covariance, float(np.sqrt(variance)), n)
@@ -189,12 +189,12 @@ def prior(laws: Mapping[str, KeyLaws], level: float = LEVEL, **sizes: float) -> 
         Key to value, low and high, in the key's own units. A key without a law against what is given is left out.
         A key on a linear scale, such as dropout, stays within the range that was searched; a learning rate may not.
     """
-    found = {}
+    best = {}
     for name, one in laws.items():
         law = next((law for law in one.laws if set(law.against) <= set(sizes)), None)
         if law is not None:
-            found[name] = predict(law, one, sizes, level)
-    return found
+            best[name] = predict(law, one, sizes, level)
+    return best
 
 
 def predict(law: SettingLaw, of: KeyLaws, sizes: Mapping[str, float], level: float = LEVEL) -> Interval:
@@ -207,8 +207,8 @@ def predict(law: SettingLaw, of: KeyLaws, sizes: Mapping[str, float], level: flo
     return Interval(*ends).exp() if of.log else Interval(*np.clip(ends, of.range.low, of.range.high).tolist())
 
 
-def share_of_range(found: Interval, of: KeyLaws) -> float:
+def share_of_range(guess: Interval, of: KeyLaws) -> float:
     """Width of an interval over that of the range that was searched, in logs for a key on a log scale."""
-    ends = np.array([found.low, found.high, of.range.low, of.range.high])
+    ends = np.array([guess.low, guess.high, of.range.low, of.range.high])
     low, high, least, most = np.log(ends) if of.log else ends
     return float((high - low) / (most - least))

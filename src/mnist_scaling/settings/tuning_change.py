@@ -126,8 +126,8 @@ def tuning_change(cells: TunedCells, level: float = LEVEL) -> TuningChange:
     noise = _noise(cells, both, used)
     slices = []
     for variable, fixed, at, index in lines:
-        found = _fits(cells, index, [variable], noise, level, joint)
-        slices.append(SliceChange(variable, fixed, at, index, {k: v[variable] for k, v in found.items()}))
+        by_source = _fits(cells, index, [variable], noise, level, joint)
+        slices.append(SliceChange(variable, fixed, at, index, {k: v[variable] for k, v in by_source.items()}))
     plane = _fits(cells, both, used, noise, level, 1 - (1 - level) / max(len(used), 1)) if used else {}
     return TuningChange(slices, plane, np.flatnonzero(~cells.both), level)
 
@@ -140,12 +140,12 @@ def _noise(cells: TunedCells, both: np.ndarray, used: list[str]) -> Array:
     field = _field(cells, both, used)
     numbers = ratios(cells.log_ratio[both], field, 1.0)
     seeds = (0.0, 0.0) if cells.noise is None else (of_ratio(cells.noise.covariance), cells.noise.dof)
-    found = luck([numbers], *seeds)
-    if found.dof > 0:
+    posterior = luck([numbers], *seeds)
+    if posterior.dof > 0:
         rng = np.random.default_rng(SEED)
-        points, s = found.draw(DRAWS, rng)
+        points, s = posterior.draw(DRAWS, rng)
         own = rng.standard_normal((DRAWS, len(both))) * np.sqrt(numbers.own)
-        out[:, both] = s[:, None] * (own + found.field(points, field, rng))
+        out[:, both] = s[:, None] * (own + posterior.field(points, field, rng))
     return out
 
 
@@ -177,7 +177,7 @@ def _fits(
     """Exponents in the variables by source; `joint` is the level of the simultaneous intervals of the change."""
     inputs: list[ArrayLike] = [getattr(cells, k)[index] for k in variables]
     shared = cells.levels_of("D")[index] if len(variables) > 1 else None
-    found = {
+    by_source = {
         source: exponents(getattr(cells, source)[index], *inputs, level=level, shared=shared) for source in SOURCES
     }
     y, x = cells.log_ratio[index], np.log(np.column_stack(inputs))
@@ -185,5 +185,6 @@ def _fits(
     if len(variables) > 1 and ray_of(Table(np.exp(y), dict(zip(variables, map(np.asarray, inputs), strict=True)))):
         return {source: {k: Interval() for k in variables} for source in (*SOURCES, CHANGE, SIMULTANEOUS)}
     for source, at in ((CHANGE, level), (SIMULTANEOUS, joint)):
-        found[source] = [interval(float(row @ y), (y + noise[:, index]) @ row, at, 1.0) for row in -np.linalg.pinv(x)]
-    return {source: dict(zip(variables, intervals, strict=True)) for source, intervals in found.items()}
+        drawn = y + noise[:, index]
+        by_source[source] = [interval(float(row @ y), drawn @ row, at, 1.0) for row in -np.linalg.pinv(x)]
+    return {source: dict(zip(variables, intervals, strict=True)) for source, intervals in by_source.items()}

@@ -29,12 +29,12 @@ from mnist_scaling.study.columns import FITTED
 @cache
 def kinds() -> dict[str, MeasureKind]:
     """Every kind by its name."""
-    found = {}
+    every = {}
     for module in pkgutil.iter_modules(__path__):
         kind = getattr(importlib.import_module(f"{__name__}.{module.name}"), "KIND", None)
         if kind is not None:
-            found[module.name] = kind
-    return found
+            every[module.name] = kind
+    return every
 
 
 def keys_of(spec: Mapping[str, Any]) -> tuple[MeasureKind, Any]:
@@ -50,7 +50,7 @@ def keys_of(spec: Mapping[str, Any]) -> tuple[MeasureKind, Any]:
     return kind, typed(kind.keys, {k: v for k, v in spec.items() if k != "kind"}, f"a measure of kind {name}")
 
 
-def measure(spec: Mapping[str, Any], arms: Mapping[str, StudyArm]) -> Found:
+def measure(spec: Mapping[str, Any], arms: Mapping[str, StudyArm]) -> Findings:
     """What one measure of a question finds in the question's arms."""
     kind, keys = keys_of(spec)
     return kind.measure(keys, arms)
@@ -66,7 +66,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Found:
+class Findings:
     """What a measure found."""
 
     numbers: Mapping[str, Number] = field(default_factory=dict)
@@ -76,8 +76,8 @@ class Found:
     notes: tuple[str, ...] = ()
     """What a reader must know, as sentences: cells that were left out, and why."""
 
-    def __or__(self, other: Found) -> Found:
-        return Found({**self.numbers, **other.numbers}, {**self.words, **other.words}, self.notes + other.notes)
+    def __or__(self, other: Findings) -> Findings:
+        return Findings({**self.numbers, **other.numbers}, {**self.words, **other.words}, self.notes + other.notes)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class MeasureKind:
 
     keys: type
     """A dataclass: the keys beside `kind`, with defaults."""
-    measure: Callable[[Any, Mapping[str, StudyArm]], Found]
+    measure: Callable[[Any, Mapping[str, StudyArm]], Findings]
     """Keys and arms to what was found."""
 
 
@@ -123,16 +123,16 @@ def mean_of_dependent(values: ArrayLike, slopes: ArrayLike, level: float = LEVEL
     with Satterthwaite's degrees of freedom. Values that move together scatter little, and err together. `slopes` is J,
     shape (n, sources): how far each value moves with each source of noise.
     """
-    found, j = np.asarray(values, float), np.asarray(slopes, float)
-    if not len(found):
+    numbers, j = np.asarray(values, float), np.asarray(slopes, float)
+    if not len(numbers):
         return Interval()
-    centre = float(found.mean())
+    centre = float(numbers.mean())
     about = j - j.mean(axis=0)
     shared = about @ about.T
     trace = float(np.trace(shared))
-    if len(found) < 2 or trace <= 0:
+    if len(numbers) < 2 or trace <= 0:
         return Interval(centre)
     freedom = trace**2 / float((shared**2).sum())
-    variance = float(((found - centre) ** 2).sum()) / trace * float((j.mean(axis=0) ** 2).sum())
+    variance = float(((numbers - centre) ** 2).sum()) / trace * float((j.mean(axis=0) ** 2).sum())
     half = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance))
     return Interval(centre, centre - half, centre + half)

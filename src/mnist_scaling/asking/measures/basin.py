@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns
+from mnist_scaling.asking.measures import Findings, MeasureKind, Number, columns
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -45,7 +45,7 @@ class BasinKeys:
     """Share by which the loss may exceed the best one inside the basin."""
 
 
-def measure(keys: BasinKeys, arms: Mapping[str, StudyArm]) -> Found:
+def measure(keys: BasinKeys, arms: Mapping[str, StudyArm]) -> Findings:
     """Slots <arm>_best and <arm>_basin, and <arm>_edge: whether there is a best ratio, and those tried hold it."""
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
@@ -74,18 +74,18 @@ def measure(keys: BasinKeys, arms: Mapping[str, StudyArm]) -> Found:
             words[f"{name}_edge"] = _edge(best, np.exp(tried))
         else:
             words[f"{name}_edge"] = "the cells tell no minimum along it"
-    return Found(numbers, words, tuple(notes))
+    return Findings(numbers, words, tuple(notes))
 
 
 def _at_the_mean(z: Array, g: Array, per: Array) -> Array:
     """z at g = 0 of each value of `per` whose cells lie on both sides of it; all z where fewer than two values do."""
-    found = []
+    at_mean = []
     for value in np.unique(per):
         own = np.flatnonzero(per == value)
         own = own[np.argsort(g[own])]
         if g[own[0]] <= 0 <= g[own[-1]]:
-            found.append(np.interp(0.0, g[own], z[own]))
-    return np.array(found) if len(found) > 1 else z
+            at_mean.append(np.interp(0.0, g[own], z[own]))
+    return np.array(at_mean) if len(at_mean) > 1 else z
 
 
 def _edge(best: Interval, tried: Array) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, table
+from mnist_scaling.asking.measures import Findings, MeasureKind, Number, table
 from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
@@ -28,7 +28,7 @@ class ComputeOptimalKeys:
     """Draws of the bootstrap."""
 
 
-def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Found:
+def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Findings:
     """Exponents <arm>_<method>_N, _D and _loss; <arm>_law is the law that describes the data, or none."""
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
@@ -41,16 +41,16 @@ def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Found:
             result = None
         words[f"{name}_law"] = (result and result.selected) or "no law"
         for method in METHODS:
-            found = result.frontier.get(method) if result else None
+            front = result.frontier.get(method) if result else None
             for exponent, star in WORDS.items():
-                interval = found.intervals.get(exponent, Interval()) if found else Interval()
+                interval = front.intervals.get(exponent, Interval()) if front else Interval()
                 slot = f"{name}_{method}_{exponent.removesuffix('_exponent')}"
                 numbers[slot] = Number(interval, f"{arm.label}: exponent of {star} in C, {METHODS[method]}")
-            size = found.intervals.get("N_exponent", Interval()) if found else Interval()
-            if found and not size.bounded:
+            size = front.intervals.get("N_exponent", Interval()) if front else Interval()
+            if front and not size.bounded:
                 what = "no interval of the" if size.known else "no"
-                notes.append(f"{arm.label}: {what} exponent of N* by {METHODS[method]} ({found.status}).")
-    return Found(numbers, words, tuple(notes))
+                notes.append(f"{arm.label}: {what} exponent of N* by {METHODS[method]} ({front.status}).")
+    return Findings(numbers, words, tuple(notes))
 
 
 KIND = MeasureKind(ComputeOptimalKeys, measure)

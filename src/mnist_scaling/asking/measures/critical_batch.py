@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.special import expit, stdtrit
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns
+from mnist_scaling.asking.measures import Findings, MeasureKind, Number, columns
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -44,11 +44,11 @@ class CriticalBatchKeys:
     """Column of the batch size."""
 
 
-def measure(keys: CriticalBatchKeys, arms: Mapping[str, StudyArm]) -> Found:
+def measure(keys: CriticalBatchKeys, arms: Mapping[str, StudyArm]) -> Findings:
     """By arm B_crit at the least and the most data, <arm>_first and _last, each with _loss, what small batches reach
     there; and <arm>_growth, the power of B_crit in the data.
     """
-    found = Found()
+    findings = Findings()
     for name, arm in arms.items():
         batch, data, loss = (np.log(column) for column in columns(arm, keys.batch, "n_seen", LOSS))
         surface = fit_surface(batch, data, loss) if len(np.unique(batch)) > 2 else None
@@ -61,15 +61,15 @@ def measure(keys: CriticalBatchKeys, arms: Mapping[str, StudyArm]) -> Found:
             meaning = f"{arm.label}: critical batch size with the {which} data"
             numbers[f"{name}_{end}"] = Number(critical[place].exp(), meaning)
             words[f"{name}_{end}_loss"] = f"a loss of {np.exp(at[place]):.3g}" if surface else "no loss"
-        found = found | Found(numbers, words, () if surface else (f"{arm.label}: {TOO_FEW}",))
-    return found
+        findings = findings | Findings(numbers, words, () if surface else (f"{arm.label}: {TOO_FEW}",))
+    return findings
 
 
 @dataclass(frozen=True)
 class BatchSurface:
     """The loss as a surface over batch size and data."""
 
-    found: Array
+    fitted: Array
     """log B_crit in the middle of the data, and its power, shape (2,); NaN where they are at a limit."""
     covariance: Array
     """Of both, shape (2, 2)."""
@@ -90,7 +90,7 @@ class BatchSurface:
         return self._interval(np.array([1.0, self.ends[place] - sum(self.ends) / 2]))
 
     def _interval(self, weights: Array) -> Interval:
-        value = float(weights @ self.found)
+        value = float(weights @ self.fitted)
         half = stdtrit(self.free, 0.5 + LEVEL / 2) * np.sqrt(weights @ self.covariance @ weights)
         return Interval(value, value - half, value + half)
 
@@ -111,9 +111,9 @@ def fit_surface(batch: Array, data: Array, loss: Array) -> BatchSurface | None:
     low, high = (np.array([*(limit[k] for limit in LIMITS), *(degree + 1) * [(-np.inf, np.inf)[k]]]) for k in (0, 1))
     fit = least_squares(residual, start, bounds=(low, high), x_scale="jac")
     covariance = np.linalg.pinv(fit.jac.T @ fit.jac)[:2, :2] * 2 * fit.cost / free
-    found = np.full(2, np.nan) if fit.active_mask.any() else fit.x[:2]
+    fitted = np.full(2, np.nan) if fit.active_mask.any() else fit.x[:2]
     first, last = np.polyval(fit.x[2:], [x.min(), x.max()])
-    return BatchSurface(found, covariance, free, ends, (float(first), float(last)))
+    return BatchSurface(fitted, covariance, free, ends, (float(first), float(last)))
 
 
 def enough(batch: Array, data: Array, critical: float, power: float) -> Array:
@@ -121,11 +121,11 @@ def enough(batch: Array, data: Array, critical: float, power: float) -> Array:
 
     `batch` and `data` are log B and log D, (rows,); `critical` is log B_crit at log E = 0, and `power` its power in E.
     """
-    found = data.copy()
+    log_e = data.copy()
     for _ in range(NEWTON_STEPS):
-        share = expit(batch - critical - power * found)  # of the examples that only large batches need
-        found = found - (found - np.log1p(-share) - data) / np.maximum(1 - power * share, 1e-3)
-    return found
+        share = expit(batch - critical - power * log_e)  # of the examples that only large batches need
+        log_e = log_e - (log_e - np.log1p(-share) - data) / np.maximum(1 - power * share, 1e-3)
+    return log_e
 
 
 KIND = MeasureKind(CriticalBatchKeys, measure)

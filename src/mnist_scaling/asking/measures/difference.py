@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, table
+from mnist_scaling.asking.measures import Findings, MeasureKind, Number, table
 from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import RUNS, StudyArm
 from mnist_scaling.errors import InputError
@@ -20,9 +20,6 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 
 EXPONENTS = {"alpha": "N", "beta": "D"}
 """The variable that each exponent is one of."""
-
-UNKNOWN = Difference(Interval(), Interval(), Interval())
-"""Of arms that do not tell an exponent."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class DifferenceKeys:
     middle of the grid."""
 
 
-def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Found:
+def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
     """Exponents by arm; differences, ratio of the losses, compute multipliers and verdicts by arm but the reference."""
     reference = arm_named(arms, keys.reference, "reference")
     twin = _twin(arms, keys)
@@ -49,17 +46,17 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Found:
     notes: list[str] = []
     for arm in others:
         try:
-            found = compare(_arm(reference, keys), _arm(arm, keys), options, twin)
+            comparison = compare(_arm(reference, keys), _arm(arm, keys), options, twin)
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
-            found = None
+            comparison = None
         for exponent in EXPONENTS:
-            slope = found.slopes.get(exponent, UNKNOWN) if found else UNKNOWN
+            slope = comparison.slopes.get(exponent, Difference()) if comparison else Difference()
             _exponents(exponent, arm, reference, slope, numbers)
             words[f"{arm.name}_{exponent}_verdict"] = verdict(slope.difference, margin_of(slope.a.value, keys.margin))
-        _losses(arm, reference, found, numbers)
-        notes += [f"{arm.label}: {flag.message}" for flag in (found.flags if found else ())]
-    return Found(numbers, words, tuple(notes))
+        _losses(arm, reference, comparison, numbers)
+        notes += [f"{arm.label}: {flag.message}" for flag in (comparison.flags if comparison else ())]
+    return Findings(numbers, words, tuple(notes))
 
 
 def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:
@@ -89,15 +86,15 @@ def _exponents(
     numbers[f"{arm.name}_{exponent}_difference"] = Number(slope.difference, meaning)
 
 
-def _losses(arm: StudyArm, reference: StudyArm, found: Comparison | None, numbers: dict[str, Number]) -> None:
+def _losses(arm: StudyArm, reference: StudyArm, comparison: Comparison | None, numbers: dict[str, Number]) -> None:
     """Ratio of the losses in the middle of the grid, and compute multipliers at both ends of the shared compute."""
     meaning = f"loss of {arm.label} over that of {reference.label}, in the middle of the grid"
-    numbers[f"{arm.name}_loss_ratio"] = Number((found.offset if found else Interval()).exp(), meaning)
-    ends = found.multipliers if found else []
+    numbers[f"{arm.name}_loss_ratio"] = Number((comparison.offset if comparison else Interval()).exp(), meaning)
+    ends = comparison.multipliers if comparison else []
     for name, known in (("small", ends[:1]), ("large", ends[-1:])):
         where = f"at C = {known[0].C:.2g}".replace("e+", "e") if known else f"at the {name}est shared compute"
         meaning = f"compute of {arm.label} for the loss of {reference.label} {where}, over that compute"
-        numbers[f"{arm.name}_multiplier_{name}"] = Number(known[0].value if known else Interval(), meaning)
+        numbers[f"{arm.name}_multiplier_{name}"] = Number(known[0] if known else Interval(), meaning)
 
 
 KIND = MeasureKind(DifferenceKeys, measure)

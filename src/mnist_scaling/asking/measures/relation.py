@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns
+from mnist_scaling.asking.measures import Findings, MeasureKind, Number, columns
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
@@ -23,24 +23,24 @@ class RelationKeys:
     """A column of cells.csv; `loss` is that of each arm."""
 
 
-def measure(keys: RelationKeys, arms: Mapping[str, StudyArm]) -> Found:
+def measure(keys: RelationKeys, arms: Mapping[str, StudyArm]) -> Findings:
     """Powers <arm>_<x>, and <arm>_scatter: the root mean square of the residuals of log y."""
     numbers: dict[str, Number] = {}
     notes: list[str] = []
     for name, arm in arms.items():
         y, *inputs = columns(arm, keys.y, *keys.x)
-        found = [-k for k in exponents(y, *inputs)]
-        for x, power in zip(keys.x, found, strict=True):
+        estimates = [-k for k in exponents(y, *inputs)]
+        for x, power in zip(keys.x, estimates, strict=True):
             numbers[f"{name}_{x}"] = Number(power, f"{arm.label}: power of {keys.y} in {x}")
             if not power.known:
                 notes.append(f"{arm.label}: {len(y)} cells do not tell the power of {keys.y} in {x}.")
         scatter = float("nan")
-        if all(power.known for power in found) and len(y) > len(found) + 1:
-            powers = np.array([power.value for power in found])
+        if all(power.known for power in estimates) and len(y) > len(estimates) + 1:
+            powers = np.array([power.value for power in estimates])
             residual = np.log(y) - powers @ np.log(np.array(inputs))
-            scatter = float(residual.std(ddof=len(found) + 1))
+            scatter = float(residual.std(ddof=len(estimates) + 1))
         numbers[f"{name}_scatter"] = Number(Interval(scatter), f"{arm.label}: scatter of log {keys.y} about it")
-    return Found(numbers, {}, tuple(notes))
+    return Findings(numbers, {}, tuple(notes))
 
 
 KIND = MeasureKind(RelationKeys, measure)

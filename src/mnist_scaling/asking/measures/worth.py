@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns, mean_of_dependent
+from mnist_scaling.asking.measures import Findings, MeasureKind, Number, columns, mean_of_dependent
 from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.errors import InputError
@@ -40,7 +40,7 @@ class WorthKeys:
     """How far beyond its cells the baseline's curve is followed, as a factor of D."""
 
 
-def measure(keys: WorthKeys, arms: Mapping[str, StudyArm]) -> Found:
+def measure(keys: WorthKeys, arms: Mapping[str, StudyArm]) -> Findings:
     """Slots <arm>_worth: the mean over cells, geometric for `all`, with an interval that holds what cells share."""
     if keys.of not in ("all", "further"):
         raise InputError(f"`of` of kind worth must be all or further, but got {keys.of!r}: choose one.")
@@ -52,8 +52,8 @@ def measure(keys: WorthKeys, arms: Mapping[str, StudyArm]) -> Found:
         if name == baseline.name:
             continue
         columns(arm, *keys.same, "n_seen", keys.D)
-        found = [_effective(baseline.rows, cell, keys) for _, cell in arm.rows.iterrows()]
-        logs, slopes = np.array([one[0] for one in found]), np.array([one[1] for one in found])
+        effective = [_effective(baseline.rows, cell, keys) for _, cell in arm.rows.iterrows()]
+        logs, slopes = np.array([one[0] for one in effective]), np.array([one[1] for one in effective])
         known = np.isfinite(logs)
         if not known.all():
             unknown = int((~known).sum())
@@ -64,7 +64,7 @@ def measure(keys: WorthKeys, arms: Mapping[str, StudyArm]) -> Found:
         # Each cell has noise of its own, beside that of the baseline's cells.
         sources = np.hstack([slopes, np.diag(-slopes.sum(axis=1))])[known]
         logs, (unique, seen) = logs[known], arm.rows[[keys.D, "n_seen"]].to_numpy(float)[known].T
-        beyond = sum(one[2] for one, is_known in zip(found, known, strict=True) if is_known)
+        beyond = sum(one[2] for one, is_known in zip(effective, known, strict=True) if is_known)
         if keys.of == "all":
             single = np.exp(logs) / unique
             worth = mean_of_dependent(logs - np.log(unique), sources).exp()
@@ -80,7 +80,7 @@ def measure(keys: WorthKeys, arms: Mapping[str, StudyArm]) -> Found:
             notes.append(
                 f"{arm.label}: single cells give {single.min():.2g} to {single.max():.2g}{outside if beyond else ''}."
             )
-    return Found(numbers, {}, tuple(notes))
+    return Findings(numbers, {}, tuple(notes))
 
 
 def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: WorthKeys) -> tuple[float, np.ndarray, bool]:
@@ -99,11 +99,11 @@ def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: WorthKeys) -> tupl
         return float("nan"), slopes, True
     k = int(np.clip(np.searchsorted(-loss, -at) - 1, 0, len(d) - 2))  # the piece that holds it, or the outermost one
     share = (at - loss[k]) / (loss[k + 1] - loss[k])
-    found = d[k] + share * (d[k + 1] - d[k])
+    reached = d[k] + share * (d[k + 1] - d[k])
     slopes[own[k : k + 2]] = np.array([share - 1, -share]) * (d[k + 1] - d[k]) / (loss[k + 1] - loss[k])
     far = np.log(keys.reach)
-    beyond = not d[0] <= found <= d[-1]
-    return (float(found) if d[0] - far <= found <= d[-1] + far else float("nan")), slopes, beyond
+    beyond = not d[0] <= reached <= d[-1]
+    return (float(reached) if d[0] - far <= reached <= d[-1] + far else float("nan")), slopes, beyond
 
 
 KIND = MeasureKind(WorthKeys, measure)

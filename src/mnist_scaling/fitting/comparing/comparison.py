@@ -13,7 +13,7 @@ them as independent and is wide otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.misfit.posterior import surface
 from mnist_scaling.fitting.slices import can_hold, is_joint, ray_of, whole
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import OMITTED, Interval
 from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN, NOT_PAIRED
 
 MARGIN = 0.03
@@ -62,14 +62,12 @@ class ComparisonOptions:
 
 
 @dataclass(frozen=True)
-class ExponentDifference:
-    """One exponent of a law, or of the frontier, in both arms."""
+class ExponentDifference(Difference):
+    """One exponent of a law, or of the frontier by a method, in both arms."""
 
-    source: str
-    """Law, or frontier method."""
-    is_method: bool
-    parameter: str
-    found: Difference
+    law: str = field(default="", metadata=OMITTED)
+    method: str = field(default="", metadata=OMITTED)
+    parameter: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,11 +189,11 @@ def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Di
     def estimate(row: Array) -> Interval:
         return interval(float(row @ surfaces.y), (surfaces.y + noise) @ row, level, 1.0)
 
-    found = {}
+    exponents = {}
     for k, variable in enumerate(surfaces.cells.variables, start=1):
         a, b = -solve_a[k], -solve_b[k]
-        found[NAMES[variable]] = Difference(estimate(a), estimate(b), estimate(b - a))
-    return found, estimate(solve_b[0] - solve_a[0])
+        exponents[NAMES[variable]] = Difference(estimate(a), estimate(b), estimate(b - a))
+    return exponents, estimate(solve_b[0] - solve_a[0])
 
 
 DIFFERS, EQUIVALENT, NOT_SETTLED = "differs", "equivalent", "not settled"
@@ -239,8 +237,8 @@ def exponent_differences(
     for key in EXPONENTS if laws else ():
         of_a, of_b = (front.intervals[key] for front in fronts)
         if of_a.known and of_b.known:
-            found = Difference(of_a, of_b, difference_of(of_a, of_b))
-            out.append(ExponentDifference("parametric", True, key, found))
+            of_both = of_a, of_b, difference_of(of_a, of_b)
+            out.append(ExponentDifference(*of_both, method="parametric", parameter=key))
     return out
 
 
@@ -264,8 +262,8 @@ def _of_law(law: Law, a: Fitted, b: Fitted, level: float) -> list[ExponentDiffer
         if not p.log:
             drawn = b.thetas[:, k] - a.thetas[:, k]
             difference = interval(float(b.fit.theta[k] - a.fit.theta[k]), drawn, level, t_factor)
-            found = Difference(a.params[p.name], b.params[p.name], difference)
-            out.append(ExponentDifference(law.name, False, p.name, found))
+            of_both = a.params[p.name], b.params[p.name], difference
+            out.append(ExponentDifference(*of_both, law=law.name, parameter=p.name))
     return out
 
 

@@ -55,15 +55,14 @@ class Frontiers:
 
 
 @dataclass(frozen=True)
-class Multiplier:
+class Multiplier(Interval):
     """The compute of b over that of a at equal loss."""
 
-    C: float
+    C: float = np.nan
     """Compute of a."""
-    loss: float
+    loss: float = np.nan
     """Loss that both reach."""
-    value: Interval
-    p_better: float
+    p_better: float = np.nan
     """Probability that b needs less compute than a, so that its loss is the lower one at C; NaN without draws."""
 
 
@@ -108,34 +107,34 @@ def lowest(values: Array) -> Array:
     return np.minimum.accumulate(values.min(axis=-1), axis=-1)
 
 
-def multipliers(found: Frontiers, level: float) -> list[Multiplier]:
+def multipliers(fronts: Frontiers, level: float) -> list[Multiplier]:
     """The multiplier at the smallest and at the largest compute of a at which both arms reach a's loss, if any is."""
-    y_a, y_b = found.y
+    y_a, y_b = fronts.y
     top, bottom = min(y_a[0], y_b[0]), max(y_a[-1], y_b[-1])
     if not top > bottom:
         return []
-    return [multiplier_at(found, reach(found.log_c[0], y_a, y), level) for y in (top, bottom)]
+    return [multiplier_at(fronts, reach(fronts.log_c[0], y_a, y), level) for y in (top, bottom)]
 
 
-def multiplier_at(found: Frontiers, at: float, level: float) -> Multiplier:
+def multiplier_at(fronts: Frontiers, at: float, level: float) -> Multiplier:
     """The multiplier at log compute `at` of a; the other parameters are those of `multipliers`."""
-    (c_a, c_b), (y_a, y_b) = found.log_c, found.y
+    (c_a, c_b), (y_a, y_b) = fronts.log_c, fronts.y
     y = float(np.interp(at, c_a, y_a))
-    targets = [float(np.interp(at, c_a, a)) for a in found.draws[0]]
-    drawn = np.array([reach(c_b, b, target) - at for b, target in zip(found.draws[1], targets, strict=True)])
+    targets = [float(np.interp(at, c_a, a)) for a in fronts.draws[0]]
+    drawn = np.array([reach(c_b, b, target) - at for b, target in zip(fronts.draws[1], targets, strict=True)])
     log_m = interval(reach(c_b, y_b, y) - at, drawn, level, 1.0)
     if log_m.high > LARGEST:
         log_m = Interval(log_m.value)
     # Where a curve is too flat to go on to the loss, the losses at C tell.
-    lower = np.array([np.interp(at, c_b, b) for b in found.draws[1]]) < targets
+    lower = np.array([np.interp(at, c_b, b) for b in fronts.draws[1]]) < targets
     better = float(np.where(np.isnan(drawn), lower, drawn < 0).mean()) if np.isfinite(targets).all() else np.nan
-    return Multiplier(float(np.exp(at)), float(np.exp(y)), log_m.exp(), better)
+    return Multiplier(**vars(log_m.exp()), C=float(np.exp(at)), loss=float(np.exp(y)), p_better=better)
 
 
-def differences(found: Frontiers, log_c: float) -> tuple[float, Array]:
+def differences(fronts: Frontiers, log_c: float) -> tuple[float, Array]:
     """ln L_b* - ln L_a* at a compute, and draws of it."""
-    (c_a, c_b), (y_a, y_b) = found.log_c, found.y
-    drawn = [np.interp(log_c, c_b, b) - np.interp(log_c, c_a, a) for a, b in zip(*found.draws, strict=True)]
+    (c_a, c_b), (y_a, y_b) = fronts.log_c, fronts.y
+    drawn = [np.interp(log_c, c_b, b) - np.interp(log_c, c_a, a) for a, b in zip(*fronts.draws, strict=True)]
     return float(np.interp(log_c, c_b, y_b) - np.interp(log_c, c_a, y_a)), np.array(drawn)
 
 

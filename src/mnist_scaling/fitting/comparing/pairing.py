@@ -7,7 +7,7 @@ weights and the order are the same on both sides, so that much of the noise canc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import SAME_LEVEL, Table, places
 from mnist_scaling.fitting.slices import ray_of
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import OMITTED, UNKNOWN, Interval
 
 FEWEST_CELLS = 4
 """Cells that a comparison needs of each arm: a plane in two variables has three coefficients, and one is noise."""
@@ -37,9 +37,11 @@ class Arm:
 class Difference:
     """One quantity in both arms, and b's minus a's."""
 
-    a: Interval
-    b: Interval
-    difference: Interval
+    a: Interval = UNKNOWN
+    b: Interval = UNKNOWN
+    difference: Interval = UNKNOWN
+    why: str = field(default="", metadata=OMITTED, kw_only=True)
+    """Why there is none."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +135,10 @@ def match_twin(arm: Arm, twin: Arm, variables: Sequence[str]) -> Cells:
     cells = match(arm, twin)
     other = cells.left_out[1] if cells.paired else len(twin.table)
     if other or cells.variables != tuple(variables):
-        found = f"{other} of other sizes" if other else f"{' and '.join(cells.variables)} alone vary in them"
+        unlike = f"{other} of other sizes" if other else f"{' and '.join(cells.variables)} alone vary in them"
         raise InputError(
             f"A twin must have the cells of the arm that was tuned again, but of {twin.name}'s {len(twin.table)} cells "
-            f"{found}: run it on the grid of {arm.name}."
+            f"{unlike}: run it on the grid of {arm.name}."
         )
     return cells
 
@@ -150,16 +152,16 @@ def _folded(arm: Arm, roles: Sequence[str]) -> Arm:
 def _keys(a: Table, b: Table, roles: Sequence[str]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """Place of each cell of either arm on the grid of both."""
     x = np.log(np.column_stack([np.concatenate([t.inputs[k] for t in (a, b)]) for k in roles]))
-    found = [tuple(row) for row in places(x, np.repeat([0, 1], (len(a), len(b)))).tolist()]
-    return found[: len(a)], found[len(a) :]
+    keys = [tuple(row) for row in places(x, np.repeat([0, 1], (len(a), len(b)))).tolist()]
+    return keys[: len(a)], keys[len(a) :]
 
 
 def _moving(a: Table, b: Table, roles: Sequence[str]) -> tuple[str, ...]:
     """The roles that have several levels in both arms; one of them where they move together, as on a ladder."""
-    found = [k for k in roles if min(len(a.levels(k)), len(b.levels(k))) > 1]
-    if len(found) > 1 and any(ray_of(table) is not None for table in (a, b)):
-        found = found[:1]
-    return tuple(found)
+    varying = [k for k in roles if min(len(a.levels(k)), len(b.levels(k))) > 1]
+    if len(varying) > 1 and any(ray_of(table) is not None for table in (a, b)):
+        varying = varying[:1]
+    return tuple(varying)
 
 
 def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Table, Table, PairNoise | None]:
@@ -175,8 +177,8 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
         pair = np.array([[a.runs[j][seed], b.runs[k][seed]] for seed in seeds])
         if set(a.runs[j]) != set(b.runs[k]):  # else the tables hold these very means
             loss_a[i], loss_b[i] = pair.mean(axis=0)
-    found = pair_noise((a.runs[j], b.runs[k]) for j, k in zip(rows_a, rows_b, strict=True))
-    return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), found
+    noise = pair_noise((a.runs[j], b.runs[k]) for j, k in zip(rows_a, rows_b, strict=True))
+    return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), noise
 
 
 def pair_noise(runs: Iterable[tuple[Mapping[int, float], Mapping[int, float]]]) -> PairNoise | None:

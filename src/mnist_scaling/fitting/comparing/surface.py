@@ -176,9 +176,9 @@ def _of_pairs(cells: Cells, residual: Array, free: Array, twin: Cells | None) ->
     unit = seeds if known else covariance
     field = _field(cells.a, cells)
     ratio = ratios(np.subtract(*cells.y[::-1]), field, 2.0)
-    found = luck([ratio, *_again(twin, cells, of_ratio(unit), of_ratio(unit))], of_ratio(seeds), known)
+    posterior = luck([ratio, *_again(twin, cells, of_ratio(unit), of_ratio(unit))], of_ratio(seeds), known)
     shape = unit / max(of_ratio(unit), 1e-300)
-    return ArmNoise(True, (n, n), covariance, shape, np.tile(np.sqrt(ratio.own), 2), found, (field, field))
+    return ArmNoise(True, (n, n), covariance, shape, np.tile(np.sqrt(ratio.own), 2), posterior, (field, field))
 
 
 def _of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells | None) -> ArmNoise:
@@ -199,8 +199,8 @@ def _of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Ce
     fields = _field(cells.a, cells), _field(cells.b, cells)
     losses = Numbers(y, mean, each / unit * factor**2, fields)
     by_seeds = float(dof @ (variance / usual)) * unit / max(float(dof.sum()), 1e-9)
-    found = luck([losses, *_again(twin, cells, unit, 2 * unit)], by_seeds, float(dof.sum()))
-    return ArmNoise(False, sizes, np.diag(usual), np.diag(usual) / unit, factor, found, fields)
+    posterior = luck([losses, *_again(twin, cells, unit, 2 * unit)], by_seeds, float(dof.sum()))
+    return ArmNoise(False, sizes, np.diag(usual), np.diag(usual) / unit, factor, posterior, fields)
 
 
 def _field(table: Table, cells: Cells) -> Field:
@@ -215,9 +215,9 @@ def _again(twin: Cells | None, cells: Cells, unit: float, noise: float) -> list[
     """
     if twin is None:
         return []
-    seeds = [found for table in (twin.a, twin.b) if (found := seed_noise(table)) is not None]
+    seeds = [one for table in (twin.a, twin.b) if (one := seed_noise(table)) is not None]
     if len(seeds) == 2:
-        noise = sum(float(found.variance.mean()) for found in seeds)
+        noise = sum(float(one.variance.mean()) for one in seeds)
     if twin.seeds is not None:
         noise = of_ratio(twin.seeds.covariance)
     n = len(twin.a)

@@ -64,10 +64,10 @@ def _beyond(
 ) -> tuple[Array, dict[str, float]]:
     """Draws of d at a compute beyond the cells; and N and D if they are not each arm's own best ones."""
     models = [Model(surface(table, draws, rng), table, 0.0, level) for table in cells.tables]
-    found = [lowest_at(model, cost, log_c) for model in models if (cost := fit_cost(model.rows)) is not None]
-    if all(place["optimal"] for place, _ in found):
-        (_, a), (_, b) = found
+    lowest = [lowest_at(model, cost, log_c) for model in models if (cost := fit_cost(model.rows)) is not None]
+    if all(place["optimal"] for place, _ in lowest):
+        (_, a), (_, b) = lowest
         return b - a, {}
-    place = next({k: place[k] for k in "ND"} for place, _ in found if not place["optimal"])
+    place = next({k: place[k] for k in "ND"} for place, _ in lowest if not place["optimal"])
     a, b = (model.posterior.log_loss({k: np.log([v]) for k, v in place.items()})[:, 0] for model in models)
     return b - a, place

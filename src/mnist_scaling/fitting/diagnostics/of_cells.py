@@ -132,7 +132,7 @@ def _loud(variance: Array, dof: Array, where: Array, least: float) -> np.ndarray
 
     The usual variance may depend on `where`, as in `squeeze`, and is no less than `least`.
     """
-    weight, found = dof.astype(float).copy(), []
+    weight, loud = dof.astype(float).copy(), []
     for _ in range(max(1, len(variance) // 10)):
         usual = squeeze(variance, weight, where).usual
         row = int(np.argmax(np.where(weight > IGNORED, variance / np.maximum(usual, least), 0.0)))
@@ -142,8 +142,8 @@ def _loud(variance: Array, dof: Array, where: Array, least: float) -> np.ndarray
         limit = special.fdtri(dof[row], min(others.prior, total_dof, HEAVIEST), 1 - FAMILY_ERROR / len(variance))
         if variance[row] <= limit * max(float(others.usual[row]), least):
             break
-        found.append(row)
-    return np.array(sorted(found), int)
+        loud.append(row)
+    return np.array(sorted(loud), int)
 
 
 def duplicate_rows(table: Table) -> list[Flag]:
@@ -201,7 +201,7 @@ def double_softmax_floor(table: Table, classes: int | None, floors: Mapping[str,
     wall = float(np.log(np.e + classes - 1) - 1)
     lowest = float(table.loss.min())
     near = wall - 1e-3 <= lowest <= wall * 1.1
-    fitted = [k for k, found in floors.items() if abs(found.value / wall - 1) < 0.02]
+    fitted = [k for k, floor in floors.items() if abs(floor.value / wall - 1) < 0.02]
     if lowest < wall - 1e-3 or not (fitted or near):
         return []
     text = (

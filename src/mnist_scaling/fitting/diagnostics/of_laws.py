@@ -70,11 +70,11 @@ def floor_not_identified(floors: Mapping[str, Interval], selected: str | None = 
     return [Flag(flags.FLOOR_NOT_IDENTIFIED, text, laws=tuple(bad), severity=flags.INFO if agrees else flags.WARNING)]
 
 
-def misfit(law: str, found: Interval, noise: float) -> list[Flag]:
+def misfit(law: str, missed: Interval, noise: float) -> list[Flag]:
     """What the law misses, as a root mean square over the cells, is more than the noise of a cell's log loss."""
-    if not found.value > noise:
+    if not missed.value > noise:
         return []
-    ends = f"{100 * found.value:.2g} % [{100 * found.low:.2g}, {100 * found.high:.2g}]"
+    ends = f"{100 * missed.value:.2g} % [{100 * missed.low:.2g}, {100 * missed.high:.2g}]"
     text = f"The law {law} misses the losses by {ends}, more than a cell's noise of {100 * noise:.2g} %."
     return [Flag(flags.MISFIT, text)]
 
@@ -116,10 +116,10 @@ def se_suspect(noise: Noise | None) -> list[Flag]:
     return [Flag(flags.SE_SUSPECT, text)]
 
 
-def other_laws(found: Sequence[Flag], leading: Sequence[str]) -> list[Flag]:
+def other_laws(raised: Sequence[Flag], leading: Sequence[str]) -> list[Flag]:
     """One line for all flags about laws that are not quoted."""
     codes: dict[str, list[str]] = {}
-    for flag in found:
+    for flag in raised:
         for law in flag.laws:
             codes.setdefault(law, []).append(flag.code)
     if not codes:
@@ -184,11 +184,9 @@ def _has_data_for_smaller(table: Table, curve: Mapping[str, Any]) -> bool:
     return len(n) < 2 or d[0] * n[1] / n[0] <= table.inputs["D"].max() * 1.02
 
 
-def far_extrapolation(
-    reach: float, cells: Sequence[dict[str, Any]], what: str, beyond: str = "the largest compute"
-) -> list[Flag]:
-    """A prediction more than ten times beyond the largest compute that was fitted, or beyond another end."""
+def far_extrapolation(reach: float, cells: Sequence[dict[str, Any]], what: str) -> list[Flag]:
+    """A prediction more than `FAR` times beyond the largest compute that was fitted."""
     if not reach > FAR:
         return []
-    text = f"{what} reaches {reach:.3g} times beyond {beyond} that was fitted."
+    text = f"{what} reaches {reach:.3g} times beyond the largest compute that was fitted."
     return [Flag(flags.FAR_EXTRAPOLATION, text, list(cells))]

@@ -222,8 +222,8 @@ def _nested(problem: Problem) -> dict[str, Array]:
     out = {}
     for law in nested_in(problem.law):
         small = replace(problem, law=law)
-        found, _ = _polish(small, _starts(small), FEW)
-        out[law.name] = found.theta[np.argmin(found.objective)]
+        solution, _ = _polish(small, _starts(small), FEW)
+        out[law.name] = solution.theta[np.argmin(solution.objective)]
     return out
 
 
@@ -308,11 +308,11 @@ def _polish(problem: Problem, starts: Array, most: int = POLISHED, held: Sequenc
 
 def _follow(problem: Problem, starts: Array) -> Solution:
     """Minima from these starts; those that are far behind after `HEAT` steps are left where they are."""
-    found = minimise(problem, starts, max_iterations=HEAT)
-    near = found.objective <= found.objective.min() * BEHIND + 1e-24 * problem.n
-    left = np.flatnonzero(~found.converged & near)
+    solution = minimise(problem, starts, max_iterations=HEAT)
+    near = solution.objective <= solution.objective.min() * BEHIND + 1e-24 * problem.n
+    left = np.flatnonzero(~solution.converged & near)
     if not len(left):
-        return found
-    rest = minimise(problem, found.theta[left], max_iterations=300)
-    found.take(left, rest)
-    return found
+        return solution
+    rest = minimise(problem, solution.theta[left], max_iterations=300)
+    solution.take(left, rest)
+    return solution

@@ -234,18 +234,18 @@ def minimise_nested(problem: Problem, start: Array, nested: Mapping[str, Array])
     By its name, `nested` says where each such law's members start. No member's objective is above that of a nested law,
     as far as a nested optimum lies inside the law's bounds.
     """
-    found = minimise(problem, start, tolerance=GAIN)
+    solution = minimise(problem, start, tolerance=GAIN)
     for name, begin in nested.items():
         # In a long table a member that has converged has no second optimum to be stuck in.
-        asked = np.arange(len(start)) if problem.n <= LONG_TABLE else np.flatnonzero(~found.converged)
+        asked = np.arange(len(start)) if problem.n <= LONG_TABLE else np.flatnonzero(~solution.converged)
         if not len(asked):
             continue
         small = replace(problem.members(asked), law=ALL[name])
         rival = minimise(small, np.repeat(begin[None], len(asked), axis=0), NESTED_STEPS, GAIN)
-        ahead = rival.objective < found.objective[asked] * (1 - BETTER)
+        ahead = rival.objective < solution.objective[asked] * (1 - BETTER)
         if ahead.any():
             members = asked[ahead]
             other = minimise(problem.members(members), EMBEDDINGS[problem.law.name, name](rival.theta[ahead]))
-            better = other.objective < found.objective[members]
-            found.take(members[better], other, better)
-    return found
+            better = other.objective < solution.objective[members]
+            solution.take(members[better], other, better)
+    return solution

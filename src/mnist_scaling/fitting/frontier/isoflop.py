@@ -50,9 +50,9 @@ def curves(table: Table) -> tuple[list[Curve], str]:
     near = _grouped(table, NEAR_BUDGET, 6 * NEAR_BUDGET, 5)
     if _covers(near, table):
         return [_shifted(c, table) for c in near], "rows of nearly equal C, shifted to it along a quadratic surface"
-    found = _interpolated(table)
-    if len(found) >= FEWEST_POINTS:
-        return found, "interpolated along each N to common C"
+    interpolated = _interpolated(table)
+    if len(interpolated) >= FEWEST_POINTS:
+        return interpolated, "interpolated along each N to common C"
     if len(exact) >= FEWEST_POINTS:
         return exact, "rows of equal C; rows of other C are left out"
     return [], (
@@ -251,14 +251,14 @@ def isoflop_draws(
     """
     one_of("isoflop", method, METHODS)
     usable = counts if counts is not None and all(len(c.rows) for c in family) else None
-    found = [minima(c, ys, method, usable) for c in family]
+    optima = [minima(c, ys, method, usable) for c in family]
     x = np.array([c.log_c for c in family])
-    valid = np.stack([m["valid"] for m in found], axis=1)
+    valid = np.stack([m["valid"] for m in optima], axis=1)
     if used is not None:
-        place = np.stack([m["place"] for m in found], axis=1)
+        place = np.stack([m["place"] for m in optima], axis=1)
         valid = (np.abs(place - 0.5) < 0.5 + OUTSIDE) & used
     names = dict(zip(EXPONENTS, ("log_n", "log_d", "y"), strict=True))
-    return {key: masked_slopes(x, np.stack([m[k] for m in found], axis=1), valid) for key, k in names.items()}
+    return {key: masked_slopes(x, np.stack([m[k] for m in optima], axis=1), valid) for key, k in names.items()}
 
 
 def isoflop(table: Table, method: str = "parabola") -> Frontier:
@@ -269,8 +269,8 @@ def isoflop(table: Table, method: str = "parabola") -> Frontier:
     exponents = {k: Interval(float(v[0])) for k, v in isoflop_draws(family, table.y[None], method).items()}
     records, points = [], []
     for curve in family:
-        found = minima(curve, table.y[None], method)
-        record, point = _record(curve, table, found)
+        optimum = minima(curve, table.y[None], method)
+        record, point = _record(curve, table, optimum)
         records.append(record)
         if record["quality"] in ("ok", "off_centre"):
             points.append(point)
@@ -285,9 +285,9 @@ def isoflop(table: Table, method: str = "parabola") -> Frontier:
     return Frontier("isoflop", exponents, points, status, {"curves": records, "how": how, "curve_fit": method})
 
 
-def _record(curve: Curve, table: Table, found: dict[str, Array]) -> tuple[dict[str, object], dict[str, float]]:
-    place, valid, convex = float(found["place"][0]), bool(found["valid"][0]), bool(found["convex"][0])
-    coefficients = found["coefficients"][0]
+def _record(curve: Curve, table: Table, optimum: dict[str, Array]) -> tuple[dict[str, object], dict[str, float]]:
+    place, valid, convex = float(optimum["place"][0]), bool(optimum["valid"][0]), bool(optimum["convex"][0])
+    coefficients = optimum["coefficients"][0]
     side = None
     if not convex:
         quality = "not_convex"
@@ -301,8 +301,8 @@ def _record(curve: Curve, table: Table, found: dict[str, Array]) -> tuple[dict[s
         if lowest in (0, len(y) - 1):
             quality, side = "edge", "smallest" if lowest == 0 else "largest"
     # A minimum that does not count may lie anywhere; only one inside the sizes is a point.
-    optimum = {"C": curve.log_c, **{k: found[v][0] for k, v in (("N", "log_n"), ("D", "log_d"), ("loss", "y"))}}
-    point = {k: float(np.exp(v)) if valid else np.nan for k, v in optimum.items()}
+    logs = {"C": curve.log_c, **{k: optimum[v][0] for k, v in (("N", "log_n"), ("D", "log_d"), ("loss", "y"))}}
+    point = {k: float(np.exp(v)) if valid else np.nan for k, v in logs.items()}
     record: dict[str, object] = {
         "C": float(np.exp(curve.log_c)),
         "N": np.exp(curve.log_n).tolist(),

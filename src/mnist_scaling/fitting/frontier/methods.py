@@ -71,18 +71,18 @@ def _redrawn(table: Table, law: Fitted | None, draws: Draws) -> Redrawn | None:
 
 
 def _with_intervals(
-    found: Frontier,
+    front: Frontier,
     measure: Callable[[Array, Array | None], dict[str, Array]],
     redrawn: Redrawn | None,
     level: float,
     lacking: str,
 ) -> Frontier:
     """A method read off the rows, and again off every draw: quantiles of the draws are the ends; or what is lacking."""
-    edges = any(c["quality"] == "edge" for c in found.extra.get("curves", []))
-    again = measure(*redrawn) if redrawn is not None and found.formed else {}
-    intervals = {k: interval(found.intervals[k].value, again.get(k, np.empty(0)), level, 1.0) for k in EXPONENTS}
-    status = found.status
-    if found.formed and not any(i.bounded for i in intervals.values()):
+    edges = any(c["quality"] == "edge" for c in front.extra.get("curves", []))
+    again = measure(*redrawn) if redrawn is not None and front.formed else {}
+    intervals = {k: interval(front.intervals[k].value, again.get(k, np.empty(0)), level, 1.0) for k in EXPONENTS}
+    status = front.status
+    if front.formed and not any(i.bounded for i in intervals.values()):
         why = lacking if redrawn is None else "most draws have too few points for a slope"
         status = ("" if status == "ok" else f"{status}; ") + f"without an interval: {why}"
-    return replace(found, status=status, intervals=intervals, flags=(GRID_EDGE,) if edges else ())
+    return replace(front, status=status, intervals=intervals, flags=(GRID_EDGE,) if edges else ())

@@ -52,19 +52,19 @@ def cost_coefficients(table: Table, variables: Sequence[str]) -> tuple[Array, fl
     """
     if "C" not in table.inputs:
         return (np.array([np.log(6), 1.0, 1.0]), 0.0) if tuple(variables) == ("N", "D") else None
-    found = plane(np.log(table.inputs["C"]), *table.logs(variables).values())
-    if not found.determined or (found.coefficients[1:] <= 0.05).any():
+    fitted = plane(np.log(table.inputs["C"]), *table.logs(variables).values())
+    if not fitted.determined or (fitted.coefficients[1:] <= 0.05).any():
         return None
-    return found.coefficients, float(np.sqrt(np.mean(found.residual**2)))
+    return fitted.coefficients, float(np.sqrt(np.mean(fitted.residual**2)))
 
 
 def fit_cost(table: Table) -> Cost | None:
     """The table's own cost; None where N or D never varies, or C does not grow with both."""
-    found = cost_coefficients(table, ("N", "D")) if table.has(("N", "D")) else None
-    if found is None:
+    solved = cost_coefficients(table, ("N", "D")) if table.has(("N", "D")) else None
+    if solved is None:
         return None
-    constant, kappa_n, kappa_d = map(float, found[0])
-    return Cost(constant, kappa_n, kappa_d, found[1], "C" not in table.inputs)
+    constant, kappa_n, kappa_d = map(float, solved[0])
+    return Cost(constant, kappa_n, kappa_d, solved[1], "C" not in table.inputs)
 
 
 SEARCHED = 2.0
@@ -137,14 +137,14 @@ def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: 
     if cost is None or model is None:
         return nothing("parametric", NO_COST if cost is None else why)
     log_c = budgets(table, cost)
-    found = valley(model.log_loss, model.axes, cost, log_c)
-    intervals = {k: median_of(found.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
-    share = 100 * float(np.isfinite(found.exponents["N"]).mean())
+    minima = valley(model.log_loss, model.axes, cost, log_c)
+    intervals = {k: median_of(minima.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
+    share = 100 * float(np.isfinite(minima.exponents["N"]).mean())
     if not intervals["N_exponent"].known:
         none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
         return nothing("parametric", none)
     status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
-    return Frontier("parametric", intervals, _points(log_c, found), status, valley=found)
+    return Frontier("parametric", intervals, _points(log_c, minima), status, valley=minima)
 
 
 def budgets(table: Table, cost: Cost) -> Array:
@@ -153,11 +153,11 @@ def budgets(table: Table, cost: Cost) -> Array:
     return np.linspace(c.min(), c.max(), 9)
 
 
-def _points(log_c: Array, found: Valley) -> list[dict[str, float]]:
+def _points(log_c: Array, minima: Valley) -> list[dict[str, float]]:
     """Medians over the surfaces at the budgets at which most of them have an optimum."""
-    inside = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
+    inside = np.isfinite(minima.log_n).mean(axis=0) > MAJORITY
     with np.errstate(invalid="ignore"):
-        middle = [np.nanmedian(k[:, inside], axis=0) for k in (found.log_n, found.log_d, found.log_loss)]
+        middle = [np.nanmedian(k[:, inside], axis=0) for k in (minima.log_n, minima.log_d, minima.log_loss)]
     rows = np.exp([log_c[inside], *middle]).T
     return [dict(zip(("C", "N", "D", "loss"), map(float, row), strict=True)) for row in rows]
 
@@ -188,7 +188,7 @@ def counts(
     rows: Table,
     model: Posterior,
     at: Sequence[Mapping[str, float]],
-    found: Valley | None,
+    minima: Valley | None,
     cost: Cost | None,
     level: float,
 ) -> list[CountedSize]:
@@ -204,7 +204,7 @@ def counts(
     surfaces over N say nothing of M.
 
     Empty where no count differs from N. Surfaces are over N, or over N and D; slopes are those `at` the largest
-    cell and the middle by their logs, `found` are the minima at `budgets`.
+    cell and the middle by their logs, `minima` are the minima at `budgets`.
     """
     logs, others = np.log(rows.inputs["N"]), dict(rows.conventions.get("N", {}))
     if rows.has(("C", "D")):
@@ -222,8 +222,8 @@ def counts(
             out.append(CountedSize(name, grows, why=why))
             continue
         exponent = UNKNOWN
-        if found is not None and cost is not None:
-            exponent = median_of(lines(budgets(rows, cost), h(found.log_n)), level)
+        if minima is not None and cost is not None:
+            exponent = median_of(lines(budgets(rows, cost), h(minima.log_n)), level)
         slopes = [median_of(model.slope(p, "N") / float(h.deriv()(p["N"])), level) for p in at]
         out.append(CountedSize(name, grows, exponent, *slopes))
     return out if len(out) > 1 else []

@@ -153,15 +153,15 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[s
     fits = _fits(table, axes, base)
     cells = points_of(table, axes, fits[0])
     models = [LinearisedLaw(fit, cells, axes) for fit in fits]
-    found = [posterior_draws(m.log_likelihood, m.unknowns, PARTICLES, rng) for m in models]
-    evidence = np.array([e for _, e in found])
+    particles = [posterior_draws(m.log_likelihood, m.unknowns, PARTICLES, rng) for m in models]
+    evidence = np.array([e for _, e in particles])
     weights = np.exp(evidence - evidence.max())
     weights /= weights.sum()
     counts = np.floor(draws * weights.cumsum() + 0.5).astype(int)
     counts = np.diff(counts, prepend=0)
     parts = [
         m.draw(z[rng.integers(len(z), size=count)], rng)
-        for m, (z, _), count in zip(models, found, counts, strict=True)
+        for m, (z, _), count in zip(models, particles, counts, strict=True)
         if count
     ]
     by_name = {m.fit.law.name: float(w) for m, w in zip(models, weights, strict=True)}

@@ -160,6 +160,6 @@ def parameter_intervals(fit: Fit, thetas: Array, level: float, t_factor: float) 
     lower, upper = fit.law.bounds
     out = {}
     for k, parameter in enumerate(fit.law.parameters):
-        found = interval(float(fit.theta[k]), thetas[:, k], level, t_factor, (lower[k], upper[k]))
-        out[parameter.name] = found.exp() if parameter.log else found
+        own = interval(float(fit.theta[k]), thetas[:, k], level, t_factor, (lower[k], upper[k]))
+        out[parameter.name] = own.exp() if parameter.log else own
     return out

@@ -109,17 +109,17 @@ def _variances(solve: Array, x: Array, residual: Array, free: int, levels: Array
     total = float(residual @ residual)
     alone = total / free * own, np.full(len(own), float(free))
     basis = np.linalg.qr(np.column_stack([np.ones(len(x)), x]))[0]
-    found = None if levels is None else explained_by_levels(levels, residual, basis)
-    if found is None:
+    shared = None if levels is None else explained_by_levels(levels, residual, basis)
+    if shared is None:
         return alone
-    rest = free - found.rank
-    square = (total - found.square) / rest
-    between = found.square / found.rank
-    if not found.seen(square, rest) or found.variance(square) <= 0:
+    rest = free - shared.rank
+    square = (total - shared.square) / rest
+    between = shared.square / shared.rank
+    if not shared.seen(square, rest) or shared.variance(square) <= 0:
         return alone
-    dummies = found.level[:, None] == np.arange(found.level.max() + 1)
+    dummies = shared.level[:, None] == np.arange(shared.level.max() + 1)
     # The variance is a sum of the two mean squares, each with its own degrees of freedom.
-    share = ((solve @ dummies) ** 2).sum(axis=1) * found.rank / found.trace
+    share = ((solve @ dummies) ** 2).sum(axis=1) * shared.rank / shared.trace
     parts = np.array([(own - share) * square, share * between])
     variance = parts.sum(axis=0)
-    return variance, variance**2 / (parts**2 / np.array([[rest], [found.rank]])).sum(axis=0)
+    return variance, variance**2 / (parts**2 / np.array([[rest], [shared.rank]])).sum(axis=0)

@@ -67,15 +67,15 @@ class Field:
     @cached_property
     def steps(self) -> Array:
         """Steps of the grid between cells along each variable, shape (variables, cells, cells)."""
-        found = []
+        steps = []
         given = self.axes is not None and len(np.unique(self.axes, axis=0)) == len(self.x)
         for column in (self.axes if given and self.axes is not None else places(self.x)).T:
             levels, place = np.unique(column, return_inverse=True)
             # Of sizes that are scattered, not on a grid, as many as lie side by side make one step.
             most = len(levels) if len(self.variables) == 1 else max(np.sqrt(len(column)), 2)
             scale = 1.0 if len(levels) <= len(column) / 2 else (most - 1) / max(len(levels) - 1, 1)
-            found.append(scale * np.abs(np.subtract.outer(place, place)))
-        return np.array(found)
+            steps.append(scale * np.abs(np.subtract.outer(place, place)))
+        return np.array(steps)
 
     def correlation(self, shape: Sequence[float]) -> Array:
         """K of one of `shapes`, whose diagonal has the mean 1."""

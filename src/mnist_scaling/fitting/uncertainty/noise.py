@@ -93,10 +93,10 @@ def seed_noise(table: Table) -> SeedNoise | None:
     if known.sum() < 2:
         return None
     dof = repeats[known] - 1
-    found = squeeze((table.se[known] / table.loss[known]) ** 2, dof, covariates(table)[known])
-    variance = np.full(len(table), float((found.usual * dof).sum() / dof.sum()))
-    variance[known] = found.variance
-    return SeedNoise(variance, _effective(found.variance, float(dof.sum())), found.equal)
+    squeezed = squeeze((table.se[known] / table.loss[known]) ** 2, dof, covariates(table)[known])
+    variance = np.full(len(table), float((squeezed.usual * dof).sum() / dof.sum()))
+    variance[known] = squeezed.variance
+    return SeedNoise(variance, _effective(squeezed.variance, float(dof.sum())), squeezed.equal)
 
 
 def weights_from(kind: str, table: Table) -> Array:
@@ -170,10 +170,10 @@ def _own_noise(fit: Fit, table: Table, seeds: SeedNoise | None, residual: Array,
     if seeds is not None and total > residual_dof:
         return Noise(np.sqrt(pooled * seeds.variance / of_seeds), total, ratio, rarer)
     own = fit.residual**2 / (1 - np.minimum(fit.leverage, LARGEST_LEVERAGE))
-    found = squeeze(own, np.ones(fit.n), covariates(table))
-    sigma = np.sqrt(found.variance)
+    squeezed = squeeze(own, np.ones(fit.n), covariates(table))
+    sigma = np.sqrt(squeezed.variance)
     sigma *= np.sqrt(pooled / np.mean(sigma**2)) if np.mean(sigma**2) > 0 else 1.0
-    return Noise(sigma, _effective(found.variance, total) if pooled > 0 else total, ratio, rarer)
+    return Noise(sigma, _effective(squeezed.variance, total) if pooled > 0 else total, ratio, rarer)
 
 
 def _outlying(residual: Array, dof: int, of_seeds: float) -> np.ndarray:
@@ -188,14 +188,14 @@ def _outlying(residual: Array, dof: int, of_seeds: float) -> np.ndarray:
 
 def _shared(fit: Fit, table: Table, residual: Array, seeds: SeedNoise | None) -> Explained | None:
     """What levels of data explain of the residuals, where that is beyond chance."""
-    found = explained_by_levels(np.log(table.inputs["D"]), residual, _range(fit)) if "D" in table.inputs else None
-    if found is None:
+    levels = explained_by_levels(np.log(table.inputs["D"]), residual, _range(fit)) if "D" in table.inputs else None
+    if levels is None:
         return None
-    residual_dof = fit.n - fit.free - found.rank
-    rest = (float((residual**2).sum()) - found.square) / max(residual_dof, 1)
+    residual_dof = fit.n - fit.free - levels.rank
+    rest = (float((residual**2).sum()) - levels.square) / max(residual_dof, 1)
     of_seeds, dof = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
     error, total, _, _ = pool(rest, residual_dof, of_seeds, dof)
-    return found if found.seen(error, total) else None
+    return levels if levels.seen(error, total) else None
 
 
 def _range(fit: Fit) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mnist_scaling.fitting.comparing.comparison import Comparison, ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
+from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.comparing.target import TargetLosses
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import OMITTED, UNKNOWN, Interval
@@ -32,46 +33,6 @@ NO_SLOPE = {
     "alpha": "N does not vary in the cells of both arms, or moves only with D.",
     "beta": "D does not vary in the cells of both arms, or moves only with N.",
 }
-
-
-@dataclass(frozen=True)
-class DifferenceRecord:
-    """A number of both arms, and b's less a's."""
-
-    a: Interval = UNKNOWN
-    b: Interval = UNKNOWN
-    difference: Interval = UNKNOWN
-    why: str = field(default="", metadata=OMITTED)
-    """Why there is none."""
-
-
-@dataclass(frozen=True)
-class ExponentRecord:
-    """An exponent of a law or of the frontier, in both arms."""
-
-    law: str = field(default="", metadata=OMITTED)
-    method: str = field(default="", metadata=OMITTED)
-    """Of the frontier; instead of a law."""
-    parameter: str = ""
-    a: Interval = UNKNOWN
-    b: Interval = UNKNOWN
-    difference: Interval = UNKNOWN
-
-
-@dataclass(frozen=True)
-class MultiplierRecord:
-    """The compute of b that gives a's loss, over a's compute C."""
-
-    C: float
-    value: float
-    low: float
-    high: float
-    loss: float
-
-    @property
-    def interval(self) -> Interval:
-        """The multiplier with its interval."""
-        return Interval(self.value, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -96,10 +57,10 @@ class Pair:
     paired: bool = False
     by_seed: bool = False
     cells: int = 0
-    slopes: Mapping[str, DifferenceRecord] = field(default_factory=dict)
+    slopes: Mapping[str, Difference] = field(default_factory=dict)
     offset: Interval = UNKNOWN
-    exponents: Sequence[ExponentRecord] = ()
-    multiplier: Sequence[MultiplierRecord] = ()
+    exponents: Sequence[ExponentDifference] = ()
+    multiplier: Sequence[Multiplier] = ()
     p_better: Sequence[Mapping[str, float]] = ()
     """C, a budget of the multiplier, and value: the probability that b is better than a there."""
     verdict: Mapping[str, str] = field(default_factory=dict)
@@ -116,7 +77,7 @@ class Pair:
     settings: Mapping[str, Any] = field(default_factory=dict)
     points: Sequence[Mapping[str, Any]] = ()
     """The cells that were compared: of both arms where they are paired, else of either."""
-    curve: Sequence[MultiplierRecord] = ()
+    curve: Sequence[Multiplier] = ()
     frontiers: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     """L*(C) of each arm's surface."""
     what: str = ""
@@ -135,69 +96,63 @@ class Pair:
 
 def read_comparison(folder: Path) -> Pair | None:
     """comparison.json of a folder; None where there is none."""
-    found = read_json(folder / layout.COMPARISON)
-    return None if found is None else read(Pair, found)
+    record = read_json(folder / layout.COMPARISON)
+    return None if record is None else read(Pair, record)
 
 
-def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], flags: Sequence[Flag] = ()) -> Pair:
+def comparison_record(comparison: Comparison, sources: Sequence[Mapping[str, Any]], flags: Sequence[Flag] = ()) -> Pair:
     """One pair of arms; `sources` say where a and b are from, such as {"study": name}, `flags` are the readers'."""
-    cells = found.cells
+    cells = comparison.cells
     arms = [
         {"name": arm.name, **source, "cells": len(table)}
-        for arm, source, table in zip((found.a, found.b), sources, (cells.a, cells.b), strict=True)
+        for arm, source, table in zip((comparison.a, comparison.b), sources, (cells.a, cells.b), strict=True)
     ]
-    slopes = {k: DifferenceRecord(why=why) for k, why in NO_SLOPE.items()}
     return Pair(
         SCHEMA,
         arms,
         paired=cells.paired,
         by_seed=cells.seeds is not None and cells.seeds.shared,
         cells=len(cells.a) if cells.paired else len(cells.a) + len(cells.b),
-        slopes=slopes | {k: DifferenceRecord(v.a, v.b, v.difference) for k, v in found.slopes.items()},
-        offset=found.offset,
-        exponents=[_exponent(e) for e in found.exponents],
-        multiplier=[_multiplier(m) for m in found.multipliers],
-        p_better=[{"C": m.C, "value": m.p_better} for m in found.multipliers],
-        verdict={"alpha": "not settled", "beta": "not settled"} | found.verdict,
-        margin=found.options.margin,
-        tuning_luck=_luck(found),
-        target=found.target,
-        flags=[*flags, *found.flags],
-        noise=_noise(found),
-        settings={"draws": found.options.draws, "level": found.options.level, "seed": found.options.seed},
-        points=_points(found),
-        curve=_curve(found),
-        frontiers=_frontiers(found),
+        slopes={k: Difference(why=why) for k, why in NO_SLOPE.items()} | comparison.slopes,
+        offset=comparison.offset,
+        exponents=comparison.exponents,
+        multiplier=comparison.multipliers,
+        p_better=[{"C": m.C, "value": m.p_better} for m in comparison.multipliers],
+        verdict={"alpha": "not settled", "beta": "not settled"} | comparison.verdict,
+        margin=comparison.options.margin,
+        tuning_luck=_luck(comparison),
+        target=comparison.target,
+        flags=[*flags, *comparison.flags],
+        noise=_noise(comparison),
+        settings={key: getattr(comparison.options, key) for key in ("draws", "level", "seed")},
+        points=_points(comparison),
+        curve=_curve(comparison),
+        frontiers=_frontiers(comparison),
     )
 
 
-def _exponent(e: ExponentDifference) -> ExponentRecord:
-    source = {"method" if e.is_method else "law": e.source}
-    return ExponentRecord(**source, parameter=e.parameter, a=e.found.a, b=e.found.b, difference=e.found.difference)
-
-
-def _luck(found: Comparison) -> LuckRecord:
-    luck = found.surfaces.noise.luck
-    if not (found.cells.tuned and luck.dof > 0):
+def _luck(comparison: Comparison) -> LuckRecord:
+    luck = comparison.surfaces.noise.luck
+    if not (comparison.cells.tuned and luck.dof > 0):
         return LuckRecord()
-    return LuckRecord(luck.sd, luck.neighbours, found.twin)
+    return LuckRecord(luck.sd, luck.neighbours, comparison.twin)
 
 
-def _noise(found: Comparison) -> dict[str, float]:
-    c = found.surfaces.noise.covariance
+def _noise(comparison: Comparison) -> dict[str, float]:
+    c = comparison.surfaces.noise.covariance
     sizes = np.sqrt(np.diag(c))
     product = sizes[0] * sizes[1]
     ratio = float(np.sqrt(max(c[0, 0] + c[1, 1] - 2 * c[0, 1], 0.0)))
     correlation = c[0, 1] / product if product > 0 else np.nan
     known = {"a": float(sizes[0]), "b": float(sizes[1]), "ratio": ratio, "correlation": float(correlation)}
-    return known | {"freedom": found.surfaces.dof}
+    return known | {"freedom": comparison.surfaces.dof}
 
 
-def _points(found: Comparison) -> list[dict[str, Any]]:
+def _points(comparison: Comparison) -> list[dict[str, Any]]:
     """The cells that were compared: of both arms where they are paired, else of either."""
-    a, b = found.cells.a, found.cells.b
+    a, b = comparison.cells.a, comparison.cells.b
     of_a, of_b = [None] * len(a), [None] * len(b)
-    parts = [(a, a.loss, b.loss)] if found.cells.paired else [(a, a.loss, of_a), (b, of_b, b.loss)]
+    parts = [(a, a.loss, b.loss)] if comparison.cells.paired else [(a, a.loss, of_a), (b, of_b, b.loss)]
     return [
         {**{k: float(v[i]) for k, v in table.inputs.items()}, "loss_a": losses[0], "loss_b": losses[1]}
         for table, *both in parts
@@ -205,23 +160,17 @@ def _points(found: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _curve(found: Comparison) -> list[MultiplierRecord]:
+def _curve(comparison: Comparison) -> list[Multiplier]:
     """The multiplier at budgets between the first and the last, each with an interval of its own."""
-    if found.frontiers is None or not found.multipliers:
+    if comparison.frontiers is None or not comparison.multipliers:
         return []
-    low, high = (np.log(m.C) for m in (found.multipliers[0], found.multipliers[-1]))
-    return [
-        _multiplier(multiplier_at(found.frontiers, at, found.options.level)) for at in np.linspace(low, high, BUDGETS)
-    ]
+    low, high = (np.log(m.C) for m in (comparison.multipliers[0], comparison.multipliers[-1]))
+    return [multiplier_at(comparison.frontiers, at, comparison.options.level) for at in np.linspace(low, high, BUDGETS)]
 
 
-def _multiplier(m: Multiplier) -> MultiplierRecord:
-    return MultiplierRecord(m.C, m.value.value, m.value.low, m.value.high, m.loss)
-
-
-def _frontiers(found: Comparison) -> dict[str, list[dict[str, float]]]:
+def _frontiers(comparison: Comparison) -> dict[str, list[dict[str, float]]]:
     """L*(C) of each arm's surface."""
-    if found.frontiers is None:
+    if comparison.frontiers is None:
         return {}
-    pairs = zip("ab", np.exp(found.frontiers.log_c), np.exp(found.frontiers.y), strict=True)
+    pairs = zip("ab", np.exp(comparison.frontiers.log_c), np.exp(comparison.frontiers.y), strict=True)
     return {arm: [{"C": c, "loss": y} for c, y in zip(cs, ys, strict=True)] for arm, cs, ys in pairs}

@@ -35,8 +35,6 @@ def fit_record(result: Result) -> Fits:
             k: file.FrontierRecord(**v.intervals, status=v.status, flags=v.flags, points=v.points, extra=v.extra)
             for k, v in result.frontier.items()
         },
-        slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
-        predictions=[file.PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
         flags=result.flags,
         cost=None if result.cost is None else vars(result.cost),
         data=file.DataRecord(len(table), table.rows.tolist(), result.masked, result.notes),
@@ -99,11 +97,11 @@ def _status(f: Fitted) -> str:
     return OK
 
 
-def _holdout(found: HoldOut | None, table: Table, part: Slice) -> file.HoldOutRecord:
-    if found is None:
+def _holdout(held: HoldOut | None, table: Table, part: Slice) -> file.HoldOutRecord:
+    if held is None:
         return file.HoldOutRecord()
-    rows = [int(table.rows[part.index[i]]) for i in found.rows]
-    return file.HoldOutRecord(found.rmse_log, found.n, rows, found.reach)
+    rows = [int(table.rows[part.index[i]]) for i in held.rows]
+    return file.HoldOutRecord(held.rmse_log, held.n, rows, held.reach)
 
 
 def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
@@ -121,12 +119,8 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
 
 
 def _part(part: Slice, table: Table) -> SliceRecord | None:
-    return SliceRecord(**part.record(table)) if part.variable else None  # type: ignore[arg-type]
-
-
-def _slice(part: Slice, fitted: Fitted | None, why: str, table: Table) -> SliceRecord:
-    found = SliceRecord(**part.record(table), law=f"power_{part.variable}", status=why)  # type: ignore[arg-type]
-    return found if fitted is None else replace(found, params=fitted.params, rmse_log=fitted.fit.rmse, n=fitted.fit.n)
+    rows = table.rows[part.index].tolist()
+    return SliceRecord(part.variable, part.fixed, part.value, rows) if part.variable else None
 
 
 def _settings(result: Result) -> dict[str, Any]:

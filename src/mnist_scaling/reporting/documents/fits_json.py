@@ -49,17 +49,12 @@ class HoldOutRecord:
 
 @dataclass(frozen=True)
 class SliceRecord:
-    """Rows along which one variable moves, and the power law of them alone."""
+    """Rows along which one variable moves."""
 
     variable: str
     fixed: str | None
     value: float | None
     rows: Sequence[int]
-    law: str = field(default="", metadata=OMITTED)
-    status: str = field(default="", metadata=OMITTED)
-    params: Mapping[str, Interval] = field(default_factory=dict, metadata=OMITTED)
-    rmse_log: float | None = field(default=None, metadata=OMITTED)
-    n: int | None = field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True)
@@ -115,16 +110,6 @@ class FrontierRecord:
 
 
 @dataclass(frozen=True)
-class PredictionRecord:
-    """The loss that a law predicts at the point that was asked for."""
-
-    at: Mapping[str, float] = field(default_factory=dict, metadata=INLINE)
-    law: str = ""
-    loss: Interval = UNKNOWN
-    reach: float = math.nan
-
-
-@dataclass(frozen=True)
 class DataRecord:
     """Which table, and which of its rows."""
 
@@ -155,8 +140,6 @@ class Fits:
     """reason: why no law was fitted, or no joint one; empty where there is one."""
     headline: Headline = field(default_factory=Headline)
     frontier: Mapping[str, FrontierRecord] = field(default_factory=dict)
-    slices: Sequence[SliceRecord] = ()
-    predictions: Sequence[PredictionRecord] = ()
     flags: Sequence[Flag] = ()
     cost: Mapping[str, Any] | None = None
     data: DataRecord = field(default_factory=DataRecord)
@@ -183,13 +166,13 @@ def read_fits(folder: Path) -> Fits:
     """fits.json of a folder; InputError when there is none, or it is of another schema."""
     path = folder / layout.FITS
     again = f"run `python -m mnist_scaling.fit {layout.name_argument(folder)}`"
-    found = read_json(path)
-    if found is None:
+    record = read_json(path)
+    if record is None:
         raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
-    if found.get("schema") != SCHEMA or not isinstance(found.get("laws"), dict):
-        raise InputError(f"{path} must have schema 1 and laws, but has schema {found.get('schema')}: {again} again.")
+    if record.get("schema") != SCHEMA or not isinstance(record.get("laws"), dict):
+        raise InputError(f"{path} must have schema 1 and laws, but has schema {record.get('schema')}: {again} again.")
     try:
-        fits = read(Fits, found)
+        fits = read(Fits, record)
     except (TypeError, ValueError):
         fits = None
     if fits is None or not all(arm.name for arm in fits.arms):

@@ -196,11 +196,11 @@ def _unfitted(folder: Path) -> Fits:
 
 def load_comparison(study: Study) -> list[str]:
     """What `compare` said of the arms of this very table, one sentence per pair; empty where it was not run on it."""
-    found = read_comparison(study.fits_folder)
-    if found is None:
+    comparison = read_comparison(study.fits_folder)
+    if comparison is None:
         return []
     table = study.fits.data.sha256
-    same = [pair for pair in found.pairs or (found,) if all(arm.get("sha256") == table for arm in pair.arms)]
+    same = [pair for pair in comparison.pairs or (comparison,) if all(arm.get("sha256") == table for arm in pair.arms)]
     return [f"{pair.what} {pair.sentence}" for pair in same]
 
 

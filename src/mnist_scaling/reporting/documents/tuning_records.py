@@ -105,13 +105,13 @@ def tuning_change_record(
         return TuningRecord(why, setting)
     columns = {k: getattr(cells, k) for k in ("N", "D", *SOURCES, "tuned_se", "untuned_se")}
     table = [{"row": rows[i], **{k: v[i] for k, v in columns.items()}} for i in range(len(rows))]
-    found = None if why else tuning_change(cells, level)
-    if found is None or not found.slices:
+    change = None if why else tuning_change(cells, level)
+    if change is None or not change.slices:
         why = why or "Fewer than three cells in a line have both an untuned run and repeats of the tuned setting."
         return TuningRecord(why, setting, cells=table)
-    slices = [ChangeSlice(s.variable, s.fixed, s.at, rows[s.index].tolist(), s.exponents) for s in found.slices]
-    left_out = rows[found.left_out].tolist()
-    return TuningRecord(OK, setting, slices, found.plane, table, found.level, left_out)
+    slices = [ChangeSlice(s.variable, s.fixed, s.at, rows[s.index].tolist(), s.exponents) for s in change.slices]
+    left_out = rows[change.left_out].tolist()
+    return TuningRecord(OK, setting, slices, change.plane, table, change.level, left_out)
 
 
 def settings_laws_record(

@@ -56,14 +56,14 @@ class BestSettings:
 
 def best_settings(study: Study) -> BestSettings | Missing:
     """Best settings and their laws, from `settings_laws` of fits.json."""
-    found = study.fits.settings_laws
-    if found is None or found.status != OK:
-        return Missing(found.status if found else "Laws of the best settings are fitted by `fit`: run it.")
-    rows = [panels for key, one in found.keys.items() if (panels := _panels(study, found, key, one))]
-    without = [f"{label(key)} ({_within(one.status)})" for key, one in found.keys.items() if not one.laws]
+    record = study.fits.settings_laws
+    if record is None or record.status != OK:
+        return Missing(record.status if record else "Laws of the best settings are fitted by `fit`: run it.")
+    rows = [panels for key, one in record.keys.items() if (panels := _panels(study, record, key, one))]
+    without = [f"{label(key)} ({_within(one.status)})" for key, one in record.keys.items() if not one.laws]
     if not rows:
         return Missing(f"No tuned setting has a law against size: {listing(without)}.")
-    note = [found.predicted.sentence] if found.predicted and found.predicted.settings else []
+    note = [record.predicted.sentence] if record.predicted and record.predicted.settings else []
     note += [f"There is no law for {listing(without)}."] if without else []
     return BestSettings(rows, " ".join(note))
 
@@ -73,16 +73,16 @@ def _within(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 
-def _panels(study: Study, found: SettingsRecord, key: str, one: KeyLaws) -> list[Panel]:
+def _panels(study: Study, record: SettingsRecord, key: str, one: KeyLaws) -> list[Panel]:
     """A key against each size that its law holds, and against loss; none where it has neither law."""
     # Of laws against sizes the first holds the most of them.
     laws = [law for law in one.laws if set(law.against) <= {"N", "D"}][:1]
     laws += [law for law in one.laws if law.against == ("loss",)]
     if not laws:
         return []
-    cells = pd.DataFrame([{"row": c["row"], **c["best"][key]} for c in found.cells]).set_index("row")
+    cells = pd.DataFrame([{"row": c["row"], **c["best"][key]} for c in record.cells]).set_index("row")
     cells = cells.join(study.cells[[*SIZES]]).astype(float).dropna(subset=["value"])
-    known = found.predicted
+    known = record.predicted
     guess = known.settings.get(key) if known else None
     target = pd.DataFrame([{**known.at, **guess.record(), "side": 0.0}] if known and guess else [])
     panels = []
@@ -96,7 +96,7 @@ def _panels(study: Study, found: SettingsRecord, key: str, one: KeyLaws) -> list
             for level in _levels(rows[other]) if other else [np.nan]:
                 for x in np.geomspace(min(reach), max(reach), _POINTS):
                     sizes = {variable: x, **({other: level} if other else {})}
-                    lines.append({"level": level, "x": x, **predict(law, one, sizes, found.level or np.nan).record()})
+                    lines.append({"level": level, "x": x, **predict(law, one, sizes, record.level or np.nan).record()})
             panels.append(
                 Panel(
                     label(key), one.log, variable, other, _points(rows, variable, other),

@@ -118,8 +118,8 @@ def _slopes(axes: Axes, data: Change, parts: Sequence[ChangeSlice]) -> None:
     places, variable = np.arange(len(parts)), parts[0].variable
     other = data.other[variable]
     for shift, (source, look) in zip((-0.12, 0.12), LOOKS.items(), strict=True):
-        found = [part.exponents[source] for part in parts]
-        value, low, high = (np.array([getattr(i, end) for i in found]) for end in ("value", "low", "high"))
+        exponents = [part.exponents[source] for part in parts]
+        value, low, high = (np.array([getattr(i, end) for i in exponents]) for end in ("value", "low", "high"))
         arms = np.nan_to_num(np.array([value - low, high - value]))
         axes.errorbar(places + shift, value, arms, capsize=2.5, elinewidth=1, **(look | {"linestyle": "none"}))
         axes.plot(places + shift, value, color=look["color"], linestyle=look["linestyle"], linewidth=0.8, zorder=1)

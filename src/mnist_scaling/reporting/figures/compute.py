@@ -52,14 +52,14 @@ def compute(study: Study) -> Compute | Missing:
     alone = cells["scattered"].any() or (size is None and cells["C"].duplicated().any())
     line = ["label", *study.roles.others]
     cells["group"] = np.arange(len(cells)) if alone else cells.groupby(line, dropna=False).ngroup()
-    found = study.fits.frontier
-    method = next((m for m in ("hull", "pareto") if m in found and found[m].points), "")
-    frontier = pd.DataFrame(found[method].points if method else [], columns=["C", "loss"]).astype(float)
-    exponent = found[method].loss_exponent if method else Interval()
+    fronts = study.fits.frontier
+    method = next((m for m in ("hull", "pareto") if m in fronts and fronts[m].points), "")
+    frontier = pd.DataFrame(fronts[method].points if method else [], columns=["C", "loss"]).astype(float)
+    exponent = fronts[method].loss_exponent if method else Interval()
     told = METHODS.get(method, "") + (f": slope {number(exponent.value, 2)}" if exponent.known else "")
     note = f"It stands on {len(frontier)} of {len(cells)} cells." if len(frontier) else "No frontier could be formed."
-    asked = [p.at["C"] for p in study.fits.predictions if "C" in p.at]
-    law = selected_law(study, "C", (min([cells["C"].min(), *asked]), max([cells["C"].max(), *asked])), np.nan)
+    drawn = [*cells["C"], study.fits.headline.asked.at.get("C", np.nan)]
+    law = selected_law(study, "C", (float(np.nanmin(drawn)), float(np.nanmax(drawn))), np.nan)
     by = (label(size) if study.is_study else study.call("N")) if size else None
     names = (f"{study.call('loss')}{study.unit}", by)
     return Compute(cells.astype({"C": float}), frontier.sort_values("C"), told, note, names, law)
@@ -73,9 +73,9 @@ def frontier(study: Study) -> View | Missing:
     if study.roles.size is None or study.roles.data is None:
         what = "grid holds one of them still" if study.is_study else "table has one of them still, or not at all"
         return Missing(f"A frontier needs model size and data size to vary; this {what}.")
-    found = study.fits.frontier
-    optima = {k: f for k, f in found.items() if len(best_sizes(f)) and (f.N_exponent.known or f.D_exponent.known)}
-    absent = " ".join(f"{METHODS[k]}: {f.status}." for k, f in found.items() if k not in optima)
+    fronts = study.fits.frontier
+    optima = {k: f for k, f in fronts.items() if len(best_sizes(f)) and (f.N_exponent.known or f.D_exponent.known)}
+    absent = " ".join(f"{METHODS[k]}: {f.status}." for k, f in fronts.items() if k not in optima)
     if not optima:
         return Missing(f"No method found a frontier. {absent}")
     best = pd.concat([best_sizes(f).assign(method=k) for k, f in optima.items()])
@@ -98,16 +98,16 @@ def isoflops(study: Study) -> View | Missing:
     some; lines N, loss, budget, bends_up: the fitted polynomial, or straight lines where it bends the wrong way.
     `names` is the loss, and a table of minima inside the sizes that were tried: C, N, loss, quality.
     """
-    found = study.fits.frontier.get("isoflop")
-    records = found.extra.get("curves") if found else None
-    if found is None or not records:
-        return Missing(f"No isoFLOP curve: {found.status if found else '`fit` looks for them'}.")
+    isoflop = study.fits.frontier.get("isoflop")
+    records = isoflop.extra.get("curves") if isoflop else None
+    if isoflop is None or not records:
+        return Missing(f"No isoFLOP curve: {isoflop.status if isoflop else '`fit` looks for them'}.")
     records = sorted(records, key=lambda one: one["C"])
     curves = [_isoflop(one) for one in records]
     kinds = pd.Series([one.get("quality", "") for one in records]).value_counts()
     shares = ", ".join(f"{QUALITIES[str(kind)]} {n}" for kind, n in kinds.items())
-    status = "" if found.status == OK else f" {found.status}."
-    note = f"Points: {found.extra['how']}. Of {len(curves)} budgets: {shares}.{status}"
+    status = "" if isoflop.status == OK else f" {isoflop.status}."
+    note = f"Points: {isoflop.extra['how']}. Of {len(curves)} budgets: {shares}.{status}"
     minima = [one["minimum"] | {"C": one["C"], "quality": one["quality"]} for one in records if one.get("minimum")]
     points, lines = (pd.concat(parts) for parts in zip(*curves, strict=True))
     names = (f"{study.call('loss')}{study.unit}", pd.DataFrame(minima, columns=["C", "N", "loss", "quality"]))
@@ -173,8 +173,8 @@ def draw_frontier(data: View) -> Figure:
     optima, ranges = data.names
     for axes, variable, name in zip(figure.subplots(1, 2), "ND", ("parameters", "examples seen"), strict=True):
         axes.axhspan(*ranges[variable], color=style.GRID, alpha=0.45, linewidth=0)
-        for (method, found), colour, marker in zip(optima.items(), style.KINDS, MARKERS, strict=False):
-            best, exponent = data.points[data.points["method"] == method], getattr(found, f"{variable}_exponent")
+        for (method, front), colour, marker in zip(optima.items(), style.KINDS, MARKERS, strict=False):
+            best, exponent = data.points[data.points["method"] == method], getattr(front, f"{variable}_exponent")
             slope = f"{variable}* $\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else "no slope"
             axes.plot(
                 best["C"], best[variable], marker, color=colour, markersize=4, alpha=0.85,

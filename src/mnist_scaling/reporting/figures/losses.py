@@ -53,10 +53,10 @@ def losses(study: Study, variable: str) -> View | Missing:
     rows = cells.assign(x=cells[variable].astype(float), panel=titles)
     by = rows.groupby(["panel", "label"])
     rows["level"] = by["D" if variable == "N" else "N"].transform("median").fillna(0.0)
-    found = rows.loc[by["x"].transform("size") > 1, "panel"].unique()
-    if not len(found):
+    panels = rows.loc[by["x"].transform("size") > 1, "panel"].unique()
+    if not len(panels):
         return Missing(f"Fewer than two cells have a {study.call('loss')} on any one line.")
-    rows = rows.loc[rows["panel"].isin(found[:MOST_PANELS]), [*_KEPT, "panel", "level", "label", "scattered"]]
+    rows = rows.loc[rows["panel"].isin(panels[:MOST_PANELS]), [*_KEPT, "panel", "level", "label", "scattered"]]
     laws = []
     for (panel, level), line in rows.groupby(["panel", "level"]):
         law = selected_law(study, variable, (line["x"].min(), line["x"].max()), float(level))
@@ -66,7 +66,7 @@ def losses(study: Study, variable: str) -> View | Missing:
     palette = style.DATA_PALETTE if variable == "N" else style.SIZE_PALETTE
     names = (f"{study.call(variable)} {variable}{varies}", f"{study.call('loss')}{study.unit}", told, palette)
     lines = pd.concat(laws) if laws else pd.DataFrame(columns=["x", "loss", "panel", "level"])
-    return View(rows, lines, _note(study, rows, len(found)), names)
+    return View(rows, lines, _note(study, rows, len(panels)), names)
 
 
 _KEPT = ["x", "loss", "se"]
@@ -90,7 +90,7 @@ def law_at(study: Study, **sizes: Array | float) -> Array | None:
     record = study.fits.laws.get(name)
     if record is None or name not in ALL or not set(record.inputs) <= set(sizes):
         return None
-    values = {key: found.value for key, found in record.params.items()}
+    values = {key: param.value for key, param in record.params.items()}
     known = np.isfinite([*values.values()]).all()
     return ALL[name].predict(values, **{k: sizes[k] for k in record.inputs}) if known else None
 
@@ -141,9 +141,9 @@ def draw_losses(data: View) -> Figure:
     return figure
 
 
-def best_sizes(found: FrontierRecord | None) -> pd.DataFrame:
+def best_sizes(front: FrontierRecord | None) -> pd.DataFrame:
     """The best sizes at each compute: columns C, N, D, sorted by C."""
-    return pd.DataFrame(found.points if found else [], columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
+    return pd.DataFrame(front.points if front else [], columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
 
 
 FINE = 80

@@ -156,9 +156,7 @@ def winners(study: Study) -> View | Missing:
     keys = study.fits.settings_laws.keys if study.fits.settings_laws else {}
     linear = [k for k in shown if not (best[k] > 0).all() or (k in keys and not keys[k].log)]
     x = np.log(best["C"].to_numpy(float))
-    ahead = max(
-        [x[-1] + (x[-1] - x[0]) / (len(x) - 1), *(np.log(p.at["C"]) for p in study.fits.predictions if "C" in p.at)]
-    )
+    ahead = max(x[-1] + (x[-1] - x[0]) / (len(x) - 1), np.log(study.fits.headline.asked.at.get("C", 1.0)))
     lines = [_line(x, best[k].to_numpy(float), np.linspace(x[0], ahead, 40), k in linear).assign(of=k) for k in shown]
     names = {k: f"{study.call(k)} {k}" if k in "ND" else study.call(k) if k == "loss" else label(k) for k in shown}
     note = f"{len(best)} budgets of {len(cells)} cells; the lines end at {np.exp(ahead):.2g} FLOPs."

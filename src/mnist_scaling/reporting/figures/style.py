@@ -204,8 +204,8 @@ def identify(artist: Any, cells: Iterable[Any]) -> None:
     name is that of all of a line.
     """
     drawn, names = artist[0] if isinstance(artist, list | tuple) else artist, [str(cell) for cell in cells]
-    found = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
-    points = np.asarray(found, float)
+    xy = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
+    points = np.asarray(xy, float)
     if len(names) != 1 or len(points) == 1:
         kept = np.isfinite(points).all(axis=1)  # what matplotlib writes
         names = [name for name, known in zip(names, kept, strict=True) if known]

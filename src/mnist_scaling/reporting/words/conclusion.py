@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, margin_of
-from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, Pair
+from mnist_scaling.fitting.comparing.pairing import Difference
+from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.text import (
     STRONG,
     Part,
@@ -67,7 +68,7 @@ def luck_sentence(pair: Pair) -> str:
     )
 
 
-def _of_slope(name: str, found: DifferenceRecord, word: str, margin: float) -> str:
+def _of_slope(name: str, found: Difference, word: str, margin: float) -> str:
     shown, size = f"{name}, the exponent of {EXPONENTS[name]},", estimate(found.difference, signed, " ")
     if word == DIFFERS:
         return f"{shown} differs by {size}"
@@ -92,10 +93,10 @@ def _of_offset(pair: Pair, only: bool) -> str:
 
 def _of_compute(pair: Pair) -> str:
     a, b = pair.names
-    known = [m for m in pair.multiplier if m.interval.bounded]
+    known = [m for m in pair.multiplier if m.bounded]
     if not known:
         return ""
-    parts = [f"{estimate(m.interval, factor, ' ')} times the compute at C = {m.C:.2g} FLOPs" for m in known]
+    parts = [f"{estimate(m, factor, ' ')} times the compute at C = {m.C:.2g} FLOPs" for m in known]
     return f"For {a}'s loss {b} needs {' and '.join(parts)}."
 
 
@@ -172,11 +173,7 @@ def slope_table(pair: Pair) -> TextTable:
 
 def multiplier_table(pair: Pair) -> TextTable | None:
     """The multiplier at both ends; None where there is none."""
-    rows = [
-        [power_of_ten(m.C), number(m.loss), estimate(m.interval, factor, " ")]
-        for m in pair.multiplier
-        if m.interval.bounded
-    ]
+    rows = [[power_of_ten(m.C), number(m.loss), estimate(m, factor, " ")] for m in pair.multiplier if m.bounded]
     head = ["FLOPs of a", "loss that both reach", "FLOPs of b, as a multiple of a's"]
     return TextTable(head, rows, title="Compute multiplier at equal loss") if rows else None
 

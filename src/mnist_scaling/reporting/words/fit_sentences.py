@@ -19,6 +19,7 @@ from mnist_scaling.reporting.text import (
     WARNING,
     Part,
     Sentence,
+    count,
     decimals,
     estimate,
     listing,
@@ -62,12 +63,10 @@ def description(fits: Fits) -> list[Markup]:
     return [Markup(text).format(spaced(fits.selected), within, near, misfit, against)]
 
 
-def quote(fits: Fits, loss: bool = False) -> Markup | None:
-    """The numbers to quote, with `loss` also the loss at the point that was asked for; None where there are none."""
+def quote(fits: Fits) -> Markup | None:
+    """The numbers to quote; None where there are none."""
     headline = fits.headline
-    shown = {
-        key: tables.quoted_as(headline, key) for key in tables.QUOTED if key in STATED or (loss and key == "asked")
-    }
+    shown = {key: tables.quoted_as(headline, key) for key in STATED}
     slopes: Sequence[tuple[Markup, Interval]]
     others: Sequence[tuple[Markup, Interval]]
     slopes, others = (
@@ -100,6 +99,16 @@ def ahead(fits: Fits) -> str:
         best = f" along {fits.headline.ray.line}"
     what = listing([f"{one.reach:g} times: {estimate(Interval(one.value, one.low, one.high))}" for one in known])
     return f"Predicted loss{best}, by multiple of the largest compute: {what}."
+
+
+def asked(fits: Fits) -> str:
+    """The loss at the point that was asked for, or why it is not known; empty where no point was given."""
+    one = fits.headline.asked
+    if not one.at:
+        return ""
+    point = ", ".join(f"{k} = {count(v)}" for k, v in one.at.items())
+    far = f"{estimate(one)}, at {number(one.reach)} times the largest compute."
+    return f"Predicted loss at {point}: {far if one.known else one.why}"
 
 
 def sizes_ahead(fits: Fits) -> str:
@@ -160,8 +169,8 @@ def _in_short(fits: Fits) -> Iterator[Part]:
         yield from (Sentence(text) for text in (other_counts(fits), *description(fits)[:1]) if text)
     yield from _rows(fits)
     # A study has that table in any case: on its page, and with details=true.
-    future = tables.future_table(fits) if fits.config.get("leave_future_out") else None
-    yield from filter(None, (tables.prediction_table(fits), future))
+    if fits.config.get("leave_future_out") and (future := tables.future_table(fits)):
+        yield future
     yield Sentence(trusted(fits.answer))
     raised = warnings(fits)
     for flag in raised[:MOST_FLAGS]:
@@ -187,7 +196,8 @@ def _analysis(fits: Fits) -> Iterator[Part]:
     if counts := tables.counts_table(fits):
         yield counts
         yield Sentence(counts.note, QUIET)
-    yield from filter(None, (tables.future_table(fits), tables.prediction_table(fits)))
+    if future := tables.future_table(fits):
+        yield future
     if change := fits.tuning_change:
         if change.status == OK:
             yield tables.plane_table(change)
@@ -225,9 +235,8 @@ def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:
 
 def _quoted(fits: Fits) -> Iterator[Part]:
     """What to quote, and the losses that are predicted beyond the data."""
-    text = quote(fits, loss=True)
+    text = quote(fits)
     yield Sentence(text or f"Quote no single exponent. {fits.headline.slope_N.why}", STRONG, apart=True)
     if text and fits.headline.ray is None and not fits.headline.N_exponent.known:
         yield Sentence(f"N*: {fits.headline.N_exponent.why}")
-    if told := ahead(fits):
-        yield Sentence(told)
+    yield from (Sentence(told) for told in (ahead(fits), asked(fits)) if told)

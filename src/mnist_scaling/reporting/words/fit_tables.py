@@ -83,8 +83,7 @@ def quoted_table(fits: Fits) -> TextTable:
     headline = fits.headline
     if not headline.laws:
         return TextTable([], [], headline.slope_N.why)
-    at = fits.predictions[0].at if fits.predictions else {}
-    point = ", ".join(f"{k} = {count(v)}" for k, v in at.items() if k in "NDCU")
+    point = ", ".join(f"{k} = {count(v)}" for k, v in headline.asked.at.items())
     cell = ", ".join(f"{k} = {count(v)}" for k, v in headline.at.items() if k in "ND") or "its largest C"
     places = {"slope": f"at {cell}", "middle": "in the middle of the grid", "asked": f"at {point}"}
     rows: list[list[Any]] = []
@@ -199,16 +198,6 @@ def future_table(fits: Fits) -> TextTable | None:
     held = f"{sum(one.inside for one in found)} of {len(found)} losses lie inside of their {fits.level} intervals"
     head = ["learnt up to this share of the largest C", "row", "predicted loss", "measured", "inside"]
     return TextTable(head, rows, f"{held}.", f"Leave-future-out: {held}", right=(3,)) if rows else None
-
-
-def prediction_table(fits: Fits) -> TextTable | None:
-    """The loss at the point that was asked for, by every law."""
-    rows = [[spaced(p.law), p.loss, f"× {p.reach:.3g}"] for p in fits.predictions]
-    if rows and fits.headline.asked.known:
-        rows.insert(
-            0, ["any law and its misfit: quote this", fits.headline.asked, f"× {fits.predictions[0].reach:.3g}"]
-        )
-    return TextTable(["law", "loss", "beyond the largest compute"], rows, title="Predicted loss") if rows else None
 
 
 def plane_table(record: TuningRecord) -> TextTable:
