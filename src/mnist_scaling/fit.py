@@ -185,11 +185,10 @@ def _certified(arm: ArmRows) -> float | None:
 
 def _act(config: FitConfig, inputs: Sequence[str]) -> None:
     """Refuse options that need a column which the table does not name."""
-    defaults = FitConfig(table="any")
-    needs = {"isoflop": "NC", **{f"predict.{k}": k for k in config.asked}}
+    needs = {} if config.isoflop == FitConfig.isoflop else {"isoflop": "NC"}
+    needs |= {f"predict.{k}": k for k in config.asked}
     for key, roles in needs.items():
-        lacking = [k for k in roles if k not in inputs]
-        if lacking and (key.startswith("predict.") or getattr(config, key) != getattr(defaults, key)):
+        if lacking := [k for k in roles if k not in inputs]:
             raise InputError(
                 f"`{key}` needs {' and '.join(roles)}, but the table names no {' and no '.join(lacking)}: give "
                 f"columns.{lacking[0]}=…, or leave it out."

@@ -160,10 +160,7 @@ class AppTask(Task):
 
 
 def _task_at(place: travel.Place, hydra: DictConfig | None) -> AppTask:
-    """The task at a place, in a worker.
-
-    It raises MachineError when the application can't be imported there.
-    """
+    """The task at a place, in a worker; MachineError when the application can't be imported there."""
     try:
         task = travel.task_at(place)
     except Exception as error:

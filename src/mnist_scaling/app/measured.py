@@ -71,8 +71,7 @@ class Reports:
 def measured(returned: Any, loss_name: str, returned_by: str, reports: Reports) -> TrainResult:
     """What the function returned, checked.
 
-    It raises InputError when it is no number and no dict of numbers, lacks the loss, or has a name that a table needs
-    itself.
+    InputError tells that it is no number and no dict of numbers, lacks the loss, or has a name that a table needs.
     """
     if isinstance(returned, Mapping):
         given = {str(key): value for key, value in returned.items() if value is not None}

@@ -79,8 +79,7 @@ def build(cls: type[T], cfg: DictConfig) -> T:
 def typed(cls: type[T], values: Mapping[str, Any], owner: str) -> T:
     """A frozen dataclass from a user's own file, whose values are nested as its fields are and whose ``${`` are text.
 
-    It raises InputError when a key is unknown or lacks its value, or a value is of another type; `owner` is what has
-    them.
+    InputError tells of a key of `owner` that is unknown or lacks its value, and of a value of another type.
     """
     literal = json.loads(json.dumps(values).replace("${", r"\\${"))
     try:

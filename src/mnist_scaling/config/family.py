@@ -87,9 +87,6 @@ def model_names() -> tuple[str, ...]:
 
 
 def model_config(name: str) -> type[ModelConfig]:
-    """Config class of a family. No torch is imported.
-
-    It raises InputError when there is no such family.
-    """
+    """Config class of a family, without an import of torch; InputError when there is no such family."""
     one_of("model.name", name, model_names())
     return MODEL_CONFIGS.get(name, ModelConfig)

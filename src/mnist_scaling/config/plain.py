@@ -60,10 +60,7 @@ def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 
 def from_values(values: Mapping[str, Any]) -> RunConfig:
-    """The run that `flatten` made these dotted keys and values of: the way back, a hundred times as fast as `build`.
-
-    It raises InputError when they break a rule.
-    """
+    """The run of `flatten`'s keys and values, a hundred times as fast as `build`; InputError when they break a rule."""
     nodes = unflatten(values)
     return _made(RunConfig, nodes | {"model": _made(model_config(nodes["model"]["name"]), nodes["model"])})
 

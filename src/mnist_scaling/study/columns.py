@@ -6,6 +6,7 @@ in nats per example, sizes are counts, and a multiply-add counts as two FLOPs. A
 
 from __future__ import annotations
 
+import functools
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
@@ -46,6 +47,10 @@ def measured(meaning: str, unit: str = "", **default: Any) -> Any:
     return field(metadata={"meaning": meaning, "unit": unit}, **default)
 
 
+later = functools.partial(measured, default=None)
+"""The same of what not every run measures."""
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """What one training run measured.
@@ -67,23 +72,15 @@ class TrainResult:
     flops: int | None = measured("training FLOPs, forward and the backward pass as it really runs: C", FLOPS)
     flops_forward: int | None = measured("the forward part of flops", FLOPS)
     flops_output: int | None = measured("the output layer's part of flops", FLOPS)
-    val_loss: float | None = measured("loss on the validation images, which the tuner sees", NATS, default=None)
-    val_error: float | None = measured("share of validation images put in the wrong class", SHARE, default=None)
-    test_loss: float | None = measured(
-        "loss on the test images; empty for trials, which must not see them", NATS, default=None
+    val_loss: float | None = later("loss on the validation images, which the tuner sees", NATS)
+    val_error: float | None = later("share of validation images put in the wrong class", SHARE)
+    test_loss: float | None = later("loss on the test images; empty for trials, which must not see them", NATS)
+    test_error: float | None = later("share of test images put in the wrong class; empty for trials", SHARE)
+    train_loss: float | None = later(
+        "loss on up to 10,000 of the run's own training images, dropout off; empty for trials", NATS
     )
-    test_error: float | None = measured(
-        "share of test images put in the wrong class; empty for trials", SHARE, default=None
-    )
-    train_loss: float | None = measured(
-        "loss on up to 10,000 of the run's own training images, dropout off; empty for trials", NATS, default=None
-    )
-    epochs_spent: float | None = measured(
-        "passes that were really made; more than epochs where earlier weights count", default=None
-    )
-    flops_spent: int | None = measured(
-        "training FLOPs that were really run, patience and branches included", FLOPS, default=None
-    )
+    epochs_spent: float | None = later("passes that were really made; more than epochs where earlier weights count")
+    flops_spent: int | None = later("training FLOPs that were really run, patience and branches included", FLOPS)
     off_distribution: dict[str, float] = field(default_factory=dict)
     """Losses and error rates on changed test images, by their columns (`OFF_DISTRIBUTION_TABLE`)."""
     further: dict[str, float | None] = field(default_factory=dict)

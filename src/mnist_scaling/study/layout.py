@@ -91,10 +91,7 @@ def answer_folder(question: str) -> Path:
 
 
 def study_folder(name: str) -> Path:
-    """Folder of the study with that name.
-
-    It raises InputError when the name is not a plain name of one folder inside `MULTIRUN`.
-    """
+    """Folder of the study with that name; InputError unless it is the plain name of one folder inside `MULTIRUN`."""
     plain = name not in ("", ".", "..", *_TAKEN) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
     if not plain or len(name.encode()) > _LONGEST:
         shown = name if len(name) <= _LONGEST else f"{name[:40]}…"

@@ -39,10 +39,7 @@ def cost(run: RunConfig) -> float:
 
 
 def counts(run: RunConfig) -> dict[str, float]:
-    """Columns of cells.csv that are known before a run: its size, and its data and FLOPs unless it decides on them.
-
-    It raises InputError as `cost` does.
-    """
+    """Columns known before a run: its size, and its data and FLOPs unless it decides on them; raises as `cost`."""
     _, size, regime, n_train = _shape(run)
     known = {name: float(n) for name, n in size.parameters.items()} | {"n_train": float(n_train)}
     if not isinstance(regime, regimes.Passes):

@@ -12,7 +12,8 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import COMPLETE, OFF_DISTRIBUTION_COLUMNS, TrainResult
 from mnist_scaling.training import optimizers, regimes, seeding, weights
 from mnist_scaling.training.cost import pick_device
-from mnist_scaling.training.data import distortions, splits
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.data.distortions import Augmenter
 from mnist_scaling.training.engine import build_engine
 from mnist_scaling.training.model_size import Size, measure
 from mnist_scaling.training.run import Ended, Run, RunOutcome, Watch
@@ -53,7 +54,8 @@ def train_model(
     regime = regimes.build(config, size.training)
     n_train = regime.n_train(splits.n_train(config.data))
     part = splits.training_part(dataset, n_train, config.data, config.seed)
-    augmenter = distortions.augmenter(part, config.data, config.seed)
+    augment = config.data.augment
+    augmenter = None if augment == "none" else Augmenter(part, augment, config.seed)
     model = weights.initial_model(config, dataset.image_shape, dataset.classes).to(here)
     optimizer = optimizers.build(model, config.optim)
     engine = build_engine(model, optimizer, part if augmenter is None else augmenter.part)

@@ -132,10 +132,7 @@ Optimizer = FlatOptimizer | TorchOptimizer
 
 
 def build(model: nn.Module, config: OptimConfig) -> Optimizer:
-    """The fastest optimiser that there is for a model on its device.
-
-    It raises InputError when `optim._target_` can't be imported or refuses its arguments.
-    """
+    """The fastest optimiser for a model on its device; InputError when `optim._target_` can't be made."""
     fused = config._target_ is None and next(model.parameters()).device.type in ("cpu", "cuda")
     return FlatOptimizer(model, config) if fused else TorchOptimizer(model, config)
 
@@ -152,10 +149,7 @@ def of_torch(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
 
 
 def check(config: OptimConfig) -> None:
-    """Refuse an optimiser from elsewhere before anything is trained: it must take one step on one number.
-
-    It raises InputError when it can't be imported, refuses its arguments, or can't take a step.
-    """
+    """Refuse, before anything is trained, an optimiser that can't be imported, refuses its arguments, or can't step."""
     if config._target_ is None:
         return
     parameter = nn.Parameter(torch.ones(2, 2))

@@ -110,8 +110,7 @@ def factors(label: Label, optimizer: str) -> Factors:
 def labels(model: nn.Module) -> Mapping[str, Label]:
     """What a model's family says of its parameters, by their names.
 
-    It raises InputError when it says nothing of some parameter, such as those of a layer that `labels_by_layer` does
-    not know.
+    InputError tells of a parameter of which it says nothing, as of a layer that `labels_by_layer` does not know.
     """
     stated: Mapping[str, Label] = model.labels()  # type: ignore[operator]
     if missing := {name for name, _ in model.named_parameters()} ^ set(stated):

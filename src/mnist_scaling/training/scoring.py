@@ -102,9 +102,7 @@ class CurveRecorder:
         self._slice = splits.fair_sample(validation, images) if config.curve.points else None
 
     def is_due(self, seen: int, total: int) -> bool:
-        """Whether a point is due at `seen` of `total` examples: `curve.points` of them, evenly in log, the last one
-        at the end.
-        """
+        """Whether one of `curve.points`, evenly in log up to the end, is due at `seen` of `total` examples."""
         points, number = self.config.curve.points, len(self.points)
         if number >= points:
             return False

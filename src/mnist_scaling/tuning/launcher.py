@@ -25,7 +25,6 @@ _NVIDIA = Path("/dev/nvidiactl")
 
 if TYPE_CHECKING:
     from mnist_scaling.tuning.task import Values
-    from mnist_scaling.tuning.workers.cluster import ClusterClient
     from mnist_scaling.tuning.workers.job import Application, Workers
 
 
@@ -112,12 +111,6 @@ class _ClusterLauncher(LocalLauncher):
         super().__init__(n_workers=n_workers)
         self.address = address
 
-    def workers(self) -> Workers:
-        """The cluster's workers."""
-        from mnist_scaling.tuning.workers.cluster import ClusterWorkers
-
-        return ClusterWorkers(self.application(), self._client())
-
     def check(self, runs: Sequence[Values]) -> None:
         """Refuse a cluster whose package is not installed; which devices its workers have, only they know."""
         if find_spec(self.package) is None:
@@ -128,9 +121,6 @@ class _ClusterLauncher(LocalLauncher):
     def expected_workers(self) -> int | None:
         """Those of a cluster that is started here, or as many as were named."""
         return self.count() if self.address is None or self.n_workers is not None else None
-
-    def _client(self) -> ClusterClient:
-        raise NotImplementedError
 
 
 class DaskLauncher(_ClusterLauncher):
@@ -144,11 +134,12 @@ class DaskLauncher(_ClusterLauncher):
         super().__init__(address, n_workers)
         self.cluster = cluster
 
-    def _client(self) -> ClusterClient:
-        from mnist_scaling.tuning.workers.cluster import Dask
+    def workers(self) -> Workers:
+        """The cluster's workers."""
+        from mnist_scaling.tuning.workers.cluster import ClusterWorkers, Dask
 
         cluster = None if self.cluster is None else functools.partial(instantiate, self.cluster)
-        return Dask(self.address, self.count(), cluster)
+        return ClusterWorkers(self.application(), Dask(self.address, self.count(), cluster))
 
 
 class RayLauncher(_ClusterLauncher):
@@ -162,8 +153,9 @@ class RayLauncher(_ClusterLauncher):
         super().__init__(address, n_workers)
         self.init = init
 
-    def _client(self) -> ClusterClient:
-        from mnist_scaling.tuning.workers.cluster import Ray
+    def workers(self) -> Workers:
+        """The cluster's workers."""
+        from mnist_scaling.tuning.workers.cluster import ClusterWorkers, Ray
 
         options: Any = OmegaConf.to_container(OmegaConf.create(self.init or {}), resolve=True)
-        return Ray(self.address, self.count(), options)
+        return ClusterWorkers(self.application(), Ray(self.address, self.count(), options))

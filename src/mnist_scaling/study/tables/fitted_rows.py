@@ -258,10 +258,9 @@ def _over_seeds(
     frame = frame.assign(**{se: frame[se].astype(float) if se in frame else np.nan})
     rows = []
     for _, cell in frame.groupby(list(axes), sort=False, dropna=False) if axes else [((), frame)]:
-        first = cell.iloc[0].astype(object)
         measured = cell[cell[loss].notna()]
+        first = (cell if measured.empty else measured).iloc[0].astype(object).rename(cell.index[0])
         if len(measured) > 1:
-            first = measured.iloc[0].astype(object).rename(first.name)
             numbers = measured.select_dtypes("number").drop(columns=[*axes, *tuned], errors="ignore")
             first[numbers.columns] = numbers.mean()
             for key in (k for k in tuned if measured[k].nunique(dropna=False) > 1):
@@ -269,7 +268,5 @@ def _over_seeds(
             first[se] = measured[loss].std(ddof=1) / np.sqrt(len(measured))
             if names.get("repeats"):
                 first[repeats] = len(measured)
-        elif len(measured):
-            first = measured.iloc[0].astype(object).rename(first.name)
         rows.append(first)
     return pd.DataFrame(rows, columns=frame.columns).infer_objects(), names

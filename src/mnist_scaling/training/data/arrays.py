@@ -52,8 +52,7 @@ class Arrays:
 def read(config: DataConfig) -> Arrays:
     """The file of a run with data=arrays; read once per process while it does not change.
 
-    It raises InputError when the file can't be read, has changed since the study began, or holds what can't be trained
-    on.
+    InputError tells that it can't be read or trained on, or has changed since the study began.
     """
     assert config.path is not None
     assert config.validation is not None

@@ -123,11 +123,6 @@ class Augmenter:
         return affine(draws[:, 0] * DEGREES, shifts, 1 + draws[:, 3] * SCALE, (height, width))
 
 
-def augmenter(base: Examples, config: DataConfig, seed: int) -> Augmenter | None:
-    """What augments a run's images; None for a run that trains on them as they are."""
-    return None if config.augment == "none" else Augmenter(base, config.augment, seed)
-
-
 @functools.lru_cache(maxsize=6)
 def off_distribution(config: DataConfig, kind: str, device: torch.device) -> Examples:
     """The test images of a whole data set changed in one way; kept for the process's later runs."""

@@ -102,10 +102,7 @@ def ensure(name: str, root: str | Path) -> Path:
 
 
 def known(name: str) -> DatasetFiles:
-    """What is known of a data set without fetching it.
-
-    It raises InputError when the name is unknown.
-    """
+    """What is known of a data set without fetching it; InputError when the name is unknown."""
     if name not in DATASETS:
         raise InputError(f"`data.name` must be one of {', '.join((*DATASETS, ARRAYS))}, but got {name!r}.")
     return DATASETS[name]

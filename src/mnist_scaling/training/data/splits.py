@@ -120,10 +120,7 @@ def _load(config: DataConfig, device: torch.device) -> Dataset:
 
 
 def spec(config: DataConfig) -> DataSpec:
-    """What is known of the data set of a run: of a named one without its files, of arrays from the file.
-
-    It raises InputError when the name is unknown, or the file can't be trained on.
-    """
+    """What is known of a run's data set, of arrays from their file; InputError for an unknown name or a bad file."""
     return arrays.read(config).spec if config.name == ARRAYS else sources.known(config.name).spec
 
 

@@ -148,10 +148,7 @@ def register(name: str) -> Callable[[Kind], Kind]:
 
 
 def family(name: str) -> type[Family]:
-    """The family of that name, imported from its file here when it is first asked for.
-
-    It raises InputError when there is none.
-    """
+    """The family of that name, imported from its file here when first asked for; InputError when there is none."""
     schema.one_of("model.name", name, schema.model_names())
     if name not in FAMILIES:
         import_module(f"{__package__}.{name}")

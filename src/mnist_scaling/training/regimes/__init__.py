@@ -37,8 +37,7 @@ REGIMES: dict[str, type[Regime]] = {
 def build(run: RunConfig, flops_per_example: int) -> Regime:
     """The regime of a run, whose model's training takes so many FLOPs per example (`model_size.Size.training`).
 
-    It raises InputError when the name is unknown, a key that the regime needs is not given, or the schedule is not for
-    it.
+    InputError tells of an unknown name, a key that the regime needs, or a schedule that is not for it.
     """
     one_of("regime.name", run.regime.name, tuple(REGIMES))
     kind = REGIMES[run.regime.name]

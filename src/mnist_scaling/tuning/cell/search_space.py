@@ -90,18 +90,13 @@ def _distribution(key: str, spec: str, value: Any) -> BaseDistribution:
         # Hydra reads interval(1, 8) as floats whatever the key's type.
         low, high, step = distribution.low, distribution.high, distribution.step or 1
         if not (float(low).is_integer() and float(high).is_integer() and float(step).is_integer()):
+            inside = sorted((ceil(low), floor(high)))
             raise InputError(
                 f"The range of a whole number must have whole ends, but `search_space.{key}` is `{spec}`: give "
-                f"{_around(low, high)}."
+                f"interval({inside[0]},{inside[1]})."
             )
         return IntDistribution(int(low), int(high), log=distribution.log, step=int(step))
     return distribution
-
-
-def _around(low: float, high: float) -> str:
-    """The whole numbers inside an interval, as a range to give in its place."""
-    inside = (ceil(low), floor(high)) if isfinite(low) and isfinite(high) else (1, 64)
-    return f"interval({min(inside)},{max(inside)})"
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:

@@ -154,10 +154,7 @@ class StudyProgress:
 
 
 def show_result(folder: Path, console: Console | None = None) -> None:
-    """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are.
-
-    It raises InputError when no trial has a loss, with the reason.
-    """
+    """Print the loss of every cell, as a matrix where the grid has two axes; InputError, with the reason, for none."""
     say = functools.partial((console or make_console()).print, highlight=False, markup=False, soft_wrap=True)
     cells, trials = read_table(folder / layout.CELLS), read_table(folder / layout.TRIALS)
     cells = cells.reindex(columns=[*dict.fromkeys((*cells, *CELL_COLUMNS))])  # a program may lack some

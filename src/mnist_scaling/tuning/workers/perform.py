@@ -33,25 +33,21 @@ def perform(parcel: Parcel, task: Task) -> Outcome:
     """
     if parcel.owner is not None and parcel.is_at_home:
         _end_with(parcel.owner)
+    job, judge, folder = parcel.job, _Judge(parcel.job), Path(parcel.folder)
     try:
         with contextlib.ExitStack() as held:
-            return _perform(parcel, task, held)
+            is_shared = os.access(folder, os.W_OK)
+            if not is_shared:
+                temporary = tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)
+                folder = Path(held.enter_context(temporary))
+            values = task.checked(parcel.values)
+            here = task.unpack(values, parcel.payload, parcel.is_at_home, held)
+            report = judge if job.pruning else None
+            record = measure(values, job.stage, job.seed, lambda: task.train(here, report, folder))
+            # What was left in the study's own folder is there already, however large it is.
+            return Outcome(of_job(record, job, job.notes | judge.notes), files={} if is_shared else _left(folder))
     except Exception as error:
         return Outcome(None, faults.as_text(error))
-
-
-def _perform(parcel: Parcel, task: Task, held: contextlib.ExitStack) -> Outcome:
-    folder = Path(parcel.folder)
-    if not os.access(folder, os.W_OK):  # a worker that does not share the study's folder
-        temporary = tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)
-        folder = Path(held.enter_context(temporary))
-    values = task.checked(parcel.values)
-    here = task.unpack(values, parcel.payload, parcel.is_at_home, held)
-    judge, job = _Judge(parcel.job), parcel.job
-    record = measure(values, job.stage, job.seed, lambda: task.train(here, judge if job.pruning else None, folder))
-    # What was left in the study's own folder is there already, however large it is.
-    files = {} if folder == Path(parcel.folder) else _left(folder)
-    return Outcome(of_job(record, job, job.notes | judge.notes), files=files)
 
 
 class _Judge:
