@@ -44,9 +44,7 @@ def conf_dir() -> str:
 
 
 def run(main: Callable[[], object], config_name: str) -> None:
-    """Run a Hydra command, whose configuration is conf/<config_name>.yaml; a user's error becomes one sentence and exit
-    status 1.
-    """
+    """Run a Hydra command, configured by conf/<config_name>.yaml; a user's error is one sentence and exit status 1."""
     given = os.environ.get(_DEBUG)
     _wants_traceback.append(given not in (None, "", "0"))
     # With this variable set, Hydra re-raises what it catches, so one place decides what is printed.

@@ -27,11 +27,7 @@ from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.documents.tuning_records import (
-    SettingsRecord,
-    settings_laws_record,
-    tuning_change_record,
-)
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, settings_laws_record, tuning_change_record
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.study import layout, missing
@@ -108,10 +104,7 @@ def _keep_another_tables(path: Path, table: Path) -> None:
 
 
 def _arms(source: Source, config: FitConfig) -> list[Fits]:
-    """The record of each arm; an arm that can't be fitted says why, unless none can.
-
-    InputError when no arm can be fitted.
-    """
+    """The record of each arm; an arm that can't be fitted says why, and InputError does when none can."""
     records, errors = [], []
     for arm in source.rows.arms:
         try:

@@ -12,7 +12,6 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -78,7 +77,9 @@ def single(values: Values, folder: Path) -> float | None:
     console = make_console()
     about = f"{run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
     console.print(f"Training {about}, regime {run.regime.name}.", highlight=False, soft_wrap=True)
-    with _progress(console) as progress:
+    # On a terminal: the time left, the share of the steps, the training loss of late.
+    shown = TimeRemainingColumn(), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}")
+    with Progress(*shown, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("", total=None)
 
         def watch(step: int, total: int, loss: float) -> None:
@@ -103,12 +104,6 @@ def single(values: Values, folder: Path) -> float | None:
     if (folder / layout.WEIGHTS).is_file():
         console.print(f"Weights: {folder / layout.WEIGHTS}", soft_wrap=True)
     return result["val_loss"]  # type: ignore[no-any-return]
-
-
-def _progress(console: Console) -> Progress:
-    """The bar of one run, on a terminal: the share of its steps, the time left, the training loss of late."""
-    shown = TimeRemainingColumn(), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("{task.description}")
-    return Progress(*shown, console=console, disable=not console.is_terminal, transient=True)
 
 
 def _hide_password(folder: Path) -> None:

@@ -76,13 +76,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as `write_json` does, but on one line and with a checksum, which `read_json` compares."""
-    write_atomically(path, json.dumps(sealed(content), allow_nan=False, separators=COMPACT) + "\n")
-
-
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """An object with the CRC-32 of its JSON, without spaces, as its last entry."""
-    return {**content, CHECKSUM: zlib.crc32(json.dumps(content, separators=COMPACT).encode())}
+    """Write an object on one line of JSON, whose last entry is the CRC-32 of the others; `read_json` compares it."""
+    sealed = {**content, CHECKSUM: zlib.crc32(json.dumps(content, separators=COMPACT).encode())}
+    write_atomically(path, json.dumps(sealed, allow_nan=False, separators=COMPACT) + "\n")
 
 
 def checksum(content: bytes) -> str:

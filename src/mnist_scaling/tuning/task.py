@@ -52,10 +52,7 @@ class Prepared:
 
 
 class Task:
-    """The program that is tuned: a subclass has `values` and `train`, and what else it wants to say.
-
-    It is pickled for workers.
-    """
+    """The program that is tuned, pickled for workers: a subclass has `values`, `train`, and whatever else it says."""
 
     preload: tuple[str, ...] = ()
     """Modules that every run needs, which workers import while the sweep gets ready."""

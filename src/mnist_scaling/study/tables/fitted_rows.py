@@ -168,12 +168,7 @@ def fitted_rows(
     the run of each cell that is `best` by that column, the loss by default, is kept. `names` has the header of each
     role, `axes` and `tuned` the columns of a study, and `by` further columns that tell arms apart.
     """
-    absent = [column for column in by if column not in frame]
-    if absent:
-        raise InputError(
-            f"`by` must name columns of the table, but it has no {', '.join(absent)}: it has "
-            f"{', '.join(map(str, frame.columns))}."
-        )
+    _check_named(by, frame, "`by`")
     if where:
         columns = {str(header): frame[header].to_numpy() for header in frame.columns}
         frame = frame[rows_where(where, columns)]
@@ -188,8 +183,8 @@ def fitted_rows(
                 f" What is fitted, {best}, has selected the rows itself, which biases it down: select by another loss, "
                 "such as best=val_loss columns.loss=test_loss."
             )
-    split = [c for c in (*roles_of(frame, axes, names).arms, *by) if frame[c].nunique(dropna=False) > 1]
-    split = list(dict.fromkeys(split))
+    arm_columns = dict.fromkeys((*roles_of(frame, axes, names).arms, *by))
+    split = [column for column in arm_columns if frame[column].nunique(dropna=False) > 1]
     seeds = 0
     headers = dict(names)
     if SEED in axes and SEED not in split and frame[SEED].nunique() > 1:
@@ -204,18 +199,21 @@ def fitted_rows(
     return FittedRows(arms, headers, tuple(split), seeds, note)
 
 
+def _check_named(columns: Iterable[str], table: pd.DataFrame, keys: str) -> None:
+    if absent := [column for column in columns if column not in table]:
+        raise InputError(
+            f"{keys} must name columns of the table, but it has no {', '.join(absent)}: it has "
+            f"{', '.join(map(str, table.columns))}."
+        )
+
+
 def best_runs(runs: pd.DataFrame, cells: Sequence[str], best: str) -> tuple[pd.DataFrame, str]:
     """The run with the least loss `best` of each cell, the first of equals; and what is known of their tuning.
 
     `cells` are the columns whose values make a cell. InputError tells of a column that is not there, or that no run has
     a loss.
     """
-    absent = [column for column in (*cells, best) if column not in runs]
-    if absent:
-        raise InputError(
-            f"`cells` and `best` must name columns of the table, but it has no {', '.join(absent)}: it has "
-            f"{', '.join(map(str, runs.columns))}."
-        )
+    _check_named((*cells, best), runs, "`cells` and `best`")
     known = runs.assign(**{best: pd.to_numeric(runs[best], errors="coerce")})
     known = known[np.isfinite(known[best].astype(float)) & (known[best] > 0)]
     if known.empty:

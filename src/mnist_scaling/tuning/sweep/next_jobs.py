@@ -13,17 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling.config import flatten
 from mnist_scaling.errors import one_of
 from mnist_scaling.study import files, layout, records
-from mnist_scaling.study.columns import (
-    COMPLETE,
-    CONTROL,
-    INDEPENDENT,
-    REPEAT,
-    SAMPLER,
-    SEED,
-    TRANSFER_RULES,
-    TRIAL,
-    column_of,
-)
+from mnist_scaling.study.columns import COMPLETE, CONTROL, INDEPENDENT, REPEAT, SEED, TRANSFER_RULES, TRIAL, column_of
 from mnist_scaling.study.tables.selection import selected_trials
 from mnist_scaling.tuning.cell import certificate, next_settings, search_space
 from mnist_scaling.tuning.cell.composition import Cell
@@ -155,8 +145,7 @@ class CellState:
         settings = {**setting, cell.task.seed: seed}
         return Job(
             cell.name, str(cell.folder / layout.run_folder(stage, index)), cell.overrides, settings,
-            stage, index, seed, values=None if cell.following else cell.values, cost=cell.cost,
-            **{"origin": SAMPLER, **more},
+            stage, index, seed, values=None if cell.following else cell.values, cost=cell.cost, **more,
         )  # fmt: skip
 
     def describe(self, asked: Sequence[Trial] = (), **more: Any) -> None:

@@ -12,15 +12,7 @@ from optuna.distributions import json_to_distribution
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, records
-from mnist_scaling.study.columns import (
-    BRANCH,
-    COMPLETE,
-    IMPORTANCE,
-    NOTHING_TUNED,
-    RUN_SEED,
-    TRIAL,
-    column_of,
-)
+from mnist_scaling.study.columns import BRANCH, COMPLETE, IMPORTANCE, NOTHING_TUNED, RUN_SEED, TRIAL, column_of
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
 from mnist_scaling.study.tables import trials_and_cells

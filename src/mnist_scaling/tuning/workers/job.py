@@ -53,8 +53,8 @@ class Job:
     index: int
     """Number within the cell, from 0: of the trial, or of the repeat."""
     seed: int
-    origin: str
-    """Where the setting of a trial comes from."""
+    origin: str = ""
+    """Where the setting of a trial comes from; a repeat's is selected."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What the sampler noted; it goes into the record together with what the pruner notes."""
     ranges: dict[str, str] = field(default_factory=dict)
