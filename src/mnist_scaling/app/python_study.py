@@ -8,8 +8,7 @@ It is the same sweeper underneath, on a configuration that is made of the argume
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from typing import Any
 
@@ -20,6 +19,7 @@ from mnist_scaling.app.application import AppTask, offer_configs
 from mnist_scaling.config import literal, unflatten
 from mnist_scaling.study import layout
 from mnist_scaling.study.tables.csv_table import read_study_table
+from mnist_scaling.tuning.task import Task
 
 _CONFIG = "python_study"
 """Name of the configuration that is made."""
@@ -28,9 +28,7 @@ _CONFIG = "python_study"
 class _Function(AppTask):
     """A function whose errors reach who called it."""
 
-    @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
-        yield
+    errors = Task.errors  # type: ignore[assignment]
 
 
 class PythonStudy:

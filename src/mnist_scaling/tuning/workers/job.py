@@ -108,12 +108,12 @@ class Workers:
     """Whether a job that kills its process takes no other job with it."""
 
     def room(self) -> int | None:
-        """How many jobs to hand over now; None for any number."""
-        raise NotImplementedError
+        """How many jobs to hand over now; None for any number, as where a launcher has its own queue."""
+        return None
 
     def count(self) -> int | None:
         """Runs that go on side by side, for the time that is left; None where unknown."""
-        raise NotImplementedError
+        return None
 
     def submit(self, job: Job) -> Future[Outcome]:
         """Hand over a job; its future has an outcome whatever happens, and never an exception."""

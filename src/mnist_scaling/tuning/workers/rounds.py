@@ -43,12 +43,6 @@ class Rounds(Workers):
         self._round: list[tuple[Job, Path, Future[Outcome]]] = []
         self._launched = 0
 
-    def room(self) -> None:
-        """Any number: the launcher has its own queue."""
-
-    def count(self) -> None:
-        """Unknown: it is the launcher's."""
-
     def submit(self, job: Job) -> Future[Outcome]:
         """Put a job into the next round."""
         future: Future[Outcome] = Future()
