@@ -126,9 +126,9 @@ def test_an_application_that_a_worker_lacks_is_named() -> None:
     assert known is not None
     gone = replace(known, module="no_such.module", file="/no/such/module.py")
     with pytest.raises(faults.MachineError, match=r"can't import the application no_such.module, /no/such/module.py"):
-        from mnist_scaling.app.application import _found
+        from mnist_scaling.app.application import _task_at
 
-        _found(gone, None)
+        _task_at(gone, None)
     found = loaded(b"cno.such.module\nTask\n.")
     assert isinstance(found, Outcome)
     assert faults.is_text(found.error)
