@@ -111,6 +111,19 @@ def slope(x: Array, y: Array) -> float:
     return float(centred @ y / (centred @ centred))
 
 
+def lines(x: Array, y: Array, fewest: int | None = None) -> Array:
+    """Slope of the least-squares line of each row of y (draws, m) in x (m,) through the points that are not NaN.
+
+    NaN where fewer than `fewest` are left, or no more than half of them, shape (draws,).
+    """
+    known = np.isfinite(y)
+    number, fewest = known.sum(axis=1), fewest or max(len(x) // 2 + 1, 2)
+    with np.errstate(all="ignore"):
+        dx = np.where(known, x - np.where(known, x, 0.0).sum(axis=1, keepdims=True) / number[:, None], 0.0)
+        square = np.where(number >= fewest, (dx**2).sum(axis=1), np.nan)
+        return np.asarray((dx * np.where(known, y, 0.0)).sum(axis=1) / square)
+
+
 def observed(table: Table, method: str) -> Frontier:
     """The "pareto" front or the "hull" of a table with C, and with N and D as far as it has them."""
     if "C" not in table.inputs:
