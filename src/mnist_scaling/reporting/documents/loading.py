@@ -187,7 +187,6 @@ def _unfitted(folder: Path) -> Fits:
     return Fits(
         why=why,
         answer=AnswerRecord(why, next=data.unfinished or ""),
-        selection={"reason": why},
         headline=Headline(slope_N=Interval(why=why)),
         data=data,
         settings=settings,

@@ -44,7 +44,7 @@ def description(fits: Fits) -> list[Markup]:
     """Which law is the nearest, how far off it is, and what the model's own law may miss; or why nothing is quoted."""
     headline, law = fits.headline, fits.laws.get(fits.selected or "")
     if law is None or fits.selected is None:
-        return [Markup("{}").format(spaced(headline.slope_N.why))] if fits.selection.get("reason") else []
+        return [Markup("{}").format(spaced(headline.slope_N.why))] if headline.slope_N.why else []
     if law.rmse_log < EXACT:
         return [Markup("The law <b>{}</b> passes through these losses to rounding.").format(spaced(fits.selected))]
     within = f"{number(100 * law.rmse_log, 2)} %"
