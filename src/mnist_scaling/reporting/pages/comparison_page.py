@@ -146,16 +146,16 @@ PLOTS = (
 """Figures of a pair, in the order of the page."""
 
 
-def page(found: Pair, title: str) -> str:
+def page(comparison: Pair, title: str) -> str:
     """The whole page as HTML, from comparison.json."""
     return draw(
         "comparison.html.j2",
         kicker=KICKER,
         title=title,
-        pairs=[_pair(pair, i) for i, pair in enumerate(found.pairs or (found,))],
-        command=found.command,
-        settings=found.settings,
-        margin=found.margin,
+        pairs=[_pair(pair, i) for i, pair in enumerate(comparison.pairs or (comparison,))],
+        command=comparison.command,
+        settings=comparison.settings,
+        margin=comparison.margin,
     )
 
 
