@@ -29,9 +29,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mnist_scaling.settings.setting_laws import CellTrials, KeyLaws, TunedKey, prior, setting_laws
+from mnist_scaling.settings.setting_laws import CellTrials, KeyLaws, prior, setting_laws
 
-KEYS = (TunedKey("lr", True), TunedKey("batch_size", True), TunedKey("dropout", False))
+KEYS = {"lr": True, "batch_size": True, "dropout": False}
+NAMES = [*KEYS]
 TRUTH = np.array([[-0.3, 0.1], [0.0, 0.4], [0.03, -0.02]])
 MIDDLE = np.array([np.log(4e-3), np.log(32), 0.15])
 LOW, HIGH = np.array([1e-4, 4.0, 0.0]), np.array([1e-1, 256.0, 0.5])
@@ -139,7 +140,7 @@ def measure(scene: Scene, studies: int, seed: int = 0) -> list[dict[str, Any]]:
             new.setdefault(column, []).extend(_new_cells(scene, laws, column, rng))
     return [
         {
-            "scene": scene.name, "key": KEYS[column].name, "studies": len(rows), "asked": studies,
+            "scene": scene.name, "key": NAMES[column], "studies": len(rows), "asked": studies,
             "held": np.mean(rows, axis=0)[:2].tolist(), "width": np.median(rows, axis=0)[2:].tolist(),
             "new": np.mean(new[column], 0)[0], "of_range": np.median(new[column], 0)[1],
         }
@@ -152,12 +153,12 @@ def _new_cells(
 ) -> list[tuple[float, float]]:
     """Share of new cells whose best value a prediction holds, and its width over that of the range, if there is one."""
     n, d = 1e3 * 2.0 ** scene.shape[0], 1.5e3 * 2.0 ** scene.shape[1]
-    found = prior(laws, N=n, D=d).get(KEYS[column].name)
+    found = prior(laws, N=n, D=d).get(NAMES[column])
     if found is None:
         return []
     true = best_setting(n, d)[column] + scene.scatter * SCATTER[column] * rng.normal(size=NEW_CELLS)
     ends = np.array([found.low, found.high, [LOW[0], scene.least_batch, LOW[2]][column], HIGH[column]])
-    low, high, least, most = np.log(ends) if KEYS[column].log else ends
+    low, high, least, most = np.log(ends) if KEYS[NAMES[column]] else ends
     return [(float(np.mean((low <= true) & (true <= high))), (high - low) / (most - least))]
 
 

@@ -508,7 +508,7 @@ def test_another_loss_brings_its_own_standard_error_or_none(in_process, tmp_path
 def test_a_study_of_data_with_other_classes_knows_its_chance(in_process, tmp_path):
     write(tmp_path / "multirun/mine/cells.csv", rows())
     for facts, classes in (
-        ({}, 10),
+        ({}, None),
         ({"data": [{"classes": 4}]}, 4),
         ({"data": [{"classes": 4}, {"classes": 9}]}, None),
     ):

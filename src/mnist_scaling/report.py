@@ -52,14 +52,13 @@ class ReportConfig:
         if not self.fits:
             return layout.found_folder(str(self.name))
         path = Path(self.fits)
-        if not (path / layout.FITS).is_file() and not path.is_file():
+        path = path / layout.FITS if path.is_dir() else path
+        if path.name != layout.FITS or not path.is_file():
             raise InputError(
-                f"`fits` must be a {layout.FITS} or its folder, but {path} is neither: fit a table first with "
+                f"`fits` must be a {layout.FITS} or its folder, but {self.fits} is neither: fit a table first with "
                 "`python -m mnist_scaling.fit table=FILE.csv columns.loss=… out=FOLDER`."
             )
-        if path.is_file() and path.name != layout.FITS:
-            raise InputError(f"`fits` must be a {layout.FITS} or its folder, but got {path}: give the fitted file.")
-        return path if path.is_dir() else path.parent
+        return path.parent
 
 
 register("report", ReportConfig)

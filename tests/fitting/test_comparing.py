@@ -266,7 +266,7 @@ def test_standard_errors_of_arms_on_other_cells_count() -> None:
         for s, t in ((a.se, b.se), (None, None))
     )
     assert not with_se.cells.paired
-    assert with_se.dof > without.dof + 20
+    assert with_se.noise.luck.dof > without.noise.luck.dof + 20
 
 
 @pytest.mark.slow

@@ -17,9 +17,9 @@ from mnist_scaling.reporting.documents.json_form import plain, read
 from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, settings_laws_record
 from mnist_scaling.reporting.text import three_digits
 from mnist_scaling.reporting.words.fit_sentences import settings_summary
-from mnist_scaling.settings.setting_laws import CellTrials, TunedKey, predict, prior, setting_laws, share_of_range
+from mnist_scaling.settings.setting_laws import CellTrials, predict, prior, setting_laws, share_of_range
 
-KEYS = (TunedKey("lr", True), TunedKey("dropout", False))
+KEYS = {"lr": True, "dropout": False}
 LOW, HIGH = np.array([1e-4, 0.0]), np.array([1e-1, 0.5])
 
 

@@ -63,7 +63,7 @@ def test_an_arm_of_fits_json_is_what_the_arm_alone_gives(study: Path, tmp_path: 
     alone = json.loads((tmp_path / "fits.json").read_text())
     assert "arms" not in alone
     assert arm["schema"] == alone["schema"] == SCHEMA
-    for key in ("laws", "selected", "selection", "headline", "frontier", "slices", "flags", "cost", "tuning_change"):
+    for key in ("laws", "selected", "headline", "frontier", "flags", "cost", "tuning_change"):
         assert arm[key] == alone[key], key
     assert arm["data"]["rows"] == alone["data"]["rows"]
 

@@ -48,7 +48,7 @@ def test_slopes_alone_are_at_a_cell() -> None:
 
 
 def test_what_has_compute_alone_has_no_best_size() -> None:
-    loss = [LossAhead(2.0, 1e18, value=0.5, low=0.4, high=0.6)]
+    loss = [LossAhead(reach=2.0, C=1e18, value=0.5, low=0.4, high=0.6)]
     found = replace(fits(slope_C=Interval(0.2, 0.1, 0.3), loss=loss), settings={"bootstrap": {"level": 0.95}})
     assert ahead(found).startswith("Predicted loss, by multiple of the largest compute: 2 times: 0.5")
     names = [str(row[0]) for row in quoted_table(found).rows]

@@ -187,7 +187,6 @@ def test_html_is_escaped(copy: Path, tmp_path: Path) -> None:
     fits["flags"].append({"code": "odd", "severity": "error", "message": evil, "cells": [{"row": 2}, {"N": evil}]})
     fits["laws"]["power_N"]["status"] = evil
     fits["laws"][evil] = fits["laws"]["additive"]
-    fits["selection"]["reason"] = evil
     fits["frontier"]["isoflop"]["status"] = evil
     (copy / "fits.json").write_text(json.dumps(fits))
     study = json.loads((copy / "study.json").read_text())

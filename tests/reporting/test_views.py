@@ -60,7 +60,7 @@ def test_the_map_has_every_cell_its_holes_and_the_law_between_them(study: Study)
 
 
 def test_the_forecast_holds_what_was_registered_and_what_came(study: Study, tmp_path: Path) -> None:
-    head = replace(study.fits.headline, loss=[LossAhead(2.0, 1e10, value=0.02, low=0.01, high=0.03)])
+    head = replace(study.fits.headline, loss=[LossAhead(reach=2.0, C=1e10, value=0.02, low=0.01, high=0.03)])
     told = replace(study, fits=replace(study.fits, headline=head))
     data = forecast(told)
     assert isinstance(data, Forecast)

@@ -1,10 +1,20 @@
-"""The rows that `fit` and `compare` ask for, of a study or of anyone's table, and what a study's runs say of them."""
+"""The rows that `fit` and `compare` ask for, of a study or of anyone's table, and what a study's runs say of them.
+
+How rows are read and arms are paired is decided here, and nowhere else:
+
+1. `where` keeps rows. The axes of a study that set neither N nor D, and the columns of `by`, tell arms apart
+   (`fitted_rows`), which are never pooled.
+2. Rows of an arm that agree in N and D are repeats of one cell. A study's repeats have seeds (`repeats`). Of a table,
+   whose rows may be anything, `mixed` says which columns look like several kinds of runs.
+3. Two arms are paired cell by cell where they share enough cells, and there seed by seed where their repeats share
+   seeds (`fitting.comparing.pairing`). The cells of an arm were tuned unless its study says that nothing was.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +29,7 @@ from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.settings.setting_laws import CellTrials, TunedKey
+from mnist_scaling.settings.setting_laws import CellTrials
 from mnist_scaling.settings.tuning_change import TunedCells
 from mnist_scaling.study import identity
 from mnist_scaling.study.columns import CONVENTIONS, SEED
@@ -27,7 +37,7 @@ from mnist_scaling.study.files import read_json
 from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, WARNING
 from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, found_folder, is_kept, known_studies
 from mnist_scaling.study.missing import mixed_code, unfinished
-from mnist_scaling.study.tables.cell_runs import repeat_losses, runs_of, tuned_trials, untuned_runs
+from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import (
     ArmRows,
@@ -38,23 +48,8 @@ from mnist_scaling.study.tables.fitted_rows import (
     study_columns,
 )
 
-OLD_CLASSES = 10
-"""Classes of a study that does not state them: every data set had ten when such studies were made."""
-
 TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
 """Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
-
-
-REPLICATE = re.compile(r"seed|repeat|replica|\brep\b|run|trial|fold|draw|unnamed|^id$", re.IGNORECASE)
-"""Columns that number the repeats of one cell."""
-
-SETTING = re.compile(
-    r"^(lr|.*learning.?rate|.*batch.?size|.*dropout|.*decay|.*momentum|.*warmup|.*optimi[sz]er.*)$", re.IGNORECASE
-)
-"""Columns of what is tuned: rows of one cell that differ in them are trials and no repeats, however many values."""
-
-MOST_VALUES = 10
-"""A column with more values, or with more than one for every two rows, is a measurement or a name."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +60,8 @@ class Source:
     rows: FittedRows
     study: Mapping[str, Any] | None
     """study.json; empty where a study has none, and None where the table is no study's."""
+    trials: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """trials.csv; empty where there is none."""
     tuned: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
     classes: int | None = None
@@ -109,26 +106,16 @@ def read(config: FitConfig) -> Source:
     if not path.is_file():
         fix = nearest(path.parent.name, known_studies(), "check `name`, or start its sweep (again) first.")
         raise InputError(f"A study must have {path}, but there is none: {fix}")
-    frame = _other_counts(read_study_table(path, [header for header in wanted.values() if header]))
+    frame = read_study_table(path, [header for header in wanted.values() if header])
+    if {"n_params", "n_params_output"} <= {*frame}:
+        frame["n_params_without_output"] = frame["n_params"] - frame["n_params_output"]
     names = measured_columns(study_columns(wanted, frame.columns), wanted, frame)
     study = read_json(path.parent / STUDY) or {}
     axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
     rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
     trials = read_study_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
     said = unfinished(path.parent, frame, trials, study), mixed_code(path.parent)
-    return Source(path, rows, study, tuned, axes, _classes(study), *said)
-
-
-def _classes(study: Mapping[str, Any]) -> int | None:
-    """Number of classes that a study states; None where its data sets differ in it."""
-    return identity.classes(study) if identity.DATA in study else OLD_CLASSES
-
-
-def _other_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """The conventions that are differences of a study's columns."""
-    if not {"n_params", "n_params_output"} <= {*frame}:
-        return frame
-    return frame.assign(n_params_without_output=frame["n_params"] - frame["n_params_output"])
+    return Source(path, rows, study, trials, tuned, axes, identity.classes(study), *said)
 
 
 def short_of_data(source: Source, arm: ArmRows, losses: Sequence[LossAhead]) -> str:
@@ -152,7 +139,7 @@ def short_of_data(source: Source, arm: ArmRows, losses: Sequence[LossAhead]) -> 
 
 def _why_no_runs(source: Source) -> str:
     """Why nothing can be said of single runs, as a sentence; empty where it can."""
-    absent = STUDY if not source.study else TRIALS if not (source.folder / TRIALS).is_file() else ""
+    absent = STUDY if not source.study else TRIALS if source.trials.empty else ""
     if absent:
         return f"{source.folder} has no {absent}: there are only cells."
     if source.rows.seeds:
@@ -164,52 +151,69 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     """Losses of an arm's cells before and after tuning, the untuned setting, and why what tuning changed is unknown."""
     if why := _why_no_runs(source):
         return None, {}, why
-    cells, axes = arm.frame, source.axes
-    trials = read_study_table(source.folder / TRIALS)
-    found = untuned_runs(cells, trials, axes, source.tuned)
-    roles = roles_of(cells, axes, source.rows.names)
-    names = (source.rows.names[k] for k in ("N", "D"))
-    n, d = (cells[name].to_numpy(float) if name else np.full(len(cells), np.nan) for name in names)
-    selected, tuned, se = (cells.reindex(columns=[c])[c].to_numpy(float) for c in TUNED_LOSSES)
+    cells, axes, names = arm.frame, source.axes, source.rows.names
+    untuned = untuned_runs(cells, source.trials, axes, source.tuned)
+    roles = roles_of(cells, axes, names)
+    why = untuned.why
+    if roles.others and not why:
+        why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
+    n, d, selected, tuned, se = (
+        cells.reindex(columns=[c])[c].to_numpy(float) for c in (names["N"], names["D"], *TUNED_LOSSES)
+    )
     levels = {
         k: cells[axis].to_numpy(float) if axis else np.zeros(len(cells))
         for k, axis in (("N", roles.size), ("D", roles.data))
     }
-    why = found.why
-    if roles.others and not why:
-        why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
-    before = found.runs or [{}] * len(cells)
+    before = untuned.runs or [{}] * len(cells)
     untuned_se = np.array([pd.Series(runs.values(), dtype=float).sem() for runs in before])
-    after = repeat_losses(cells, trials, axes, source.tuned, TUNED_LOSSES[1])
+    after = repeat_losses(cells, source.trials, axes, source.tuned, TUNED_LOSSES[1])
     noise = None if after is None else pair_noise(zip(before, after, strict=True))
-    untuned = found.losses.to_numpy(float)
-    return TunedCells(n, d, untuned, selected, tuned, se, untuned_se, levels, noise), found.setting, why
+    losses = untuned.losses.to_numpy(float), selected, tuned, se, untuned_se
+    return TunedCells(n, d, *losses, levels, noise), untuned.setting, why
 
 
-def cell_trials(source: Source, arm: ArmRows) -> tuple[list[CellTrials], list[TunedKey], str]:
-    """What was tried in each cell of an arm, the tuned keys, and why there is neither."""
+def cell_trials(source: Source, arm: ArmRows) -> tuple[list[CellTrials], Mapping[str, bool], str]:
+    """What was tried in each cell of an arm, the tuned keys as `setting_laws` takes them, and why there is neither."""
     if why := _why_no_runs(source) or ("" if source.tuned else "Nothing was tuned."):
-        return [], [], why
+        return [], {}, why
     cells, names = arm.frame, source.rows.names
-    found = tuned_trials(source.folder, cells, read_study_table(source.folder / TRIALS), source.axes)
+    tried = tuned_trials(source.folder, cells, source.trials, source.axes)
+    if tried.why:
+        return [], {}, tried.why
     columns = {"N": names["N"], "D": names["D"], "steps": "steps", "loss": names["loss"]}
-    if found.why:
-        return [], [], found.why
     there = {size: column for size, column in columns.items() if column in cells}
     sizes = [dict(zip(there, row, strict=True)) for row in cells[list(there.values())].to_numpy(float).tolist()]
-    tried = [CellTrials(**vars(cell), sizes=of) for cell, of in zip(found.cells, sizes, strict=True)]
-    return tried, [TunedKey(name, log) for name, log in found.keys.items()], ""
+    known = [CellTrials(**vars(cell), sizes=of) for cell, of in zip(tried.cells, sizes, strict=True)]
+    return known, tried.keys, ""
 
 
 def repeats(source: Source, arm: ArmRows, rows: Iterable[int]) -> list[dict[int, float]] | None:
-    """Loss of each repeat by seed, of these rows; None for a table that is no study's, or whose rows are means."""
-    if source.study is None or source.rows.seeds:
+    """Loss of each repeat by seed, of these rows; None where only the means of cells are known."""
+    if not source.study or source.rows.seeds or source.trials.empty:
         return None
-    return runs_of(source.folder, arm.frame.loc[list(rows)], str(source.rows.names["loss"]))
+    cells, loss = arm.frame.loc[list(rows)], str(source.rows.names["loss"])
+    return repeat_losses(cells, source.trials, source.axes, source.tuned, loss)
+
+
+REPLICATE = re.compile(r"seed|repeat|replica|\brep\b|run|trial|fold|draw|unnamed|^id$", re.IGNORECASE)
+"""Columns that number the repeats of one cell."""
+
+SETTING = re.compile(
+    r"^(lr|.*learning.?rate|.*batch.?size|.*dropout|.*decay|.*momentum|.*warmup|.*optimi[sz]er.*)$", re.IGNORECASE
+)
+"""Columns of what is tuned."""
+
+MOST_VALUES = 10
+"""A column with more values, or with more than one for every two rows, is a measurement or a name."""
 
 
 def mixed(source: Source, arm: ArmRows) -> list[Flag]:
-    """A flag for each such column; for the code in a study, whose axes are arms."""
+    """Flags that rows of one arm may be of several kinds: a study's by their code, a table's by its columns.
+
+    A column that nobody named, and that numbers no repeats, tells kinds apart if it has few values (`MOST_VALUES`), or
+    is called like what is tuned (`SETTING`), however many it has. It is a warning where rows of one cell differ in it,
+    and worth knowing where its values are words of which two cover the same sizes: else it is a name of the sizes.
+    """
     if source.study is not None:
         return [Flag(MIXED_CODE, source.mixed_code)] if source.mixed_code else []
     names = source.rows.names
@@ -219,24 +223,23 @@ def mixed(source: Source, arm: ArmRows) -> list[Flag]:
     for column in (c for c in rows.columns if c not in named and not REPLICATE.search(c)):
         values = rows[column].dropna().unique()
         few = len(values) <= min(MOST_VALUES, len(rows) // 2)
-        if len(values) < 2 or not (few or SETTING.search(column)):
-            continue
         pooled = rows.groupby(sizes)[column].nunique().max() > 1
-        text = not pd.api.types.is_numeric_dtype(rows[column])
-        if not pooled and not (text and all(_overlap(rows, column, size) for size in sizes)):
+        kinds = len(values) > 1 and (few or SETTING.search(column))
+        if not kinds or not (pooled or _covers_same_sizes(rows, column, sizes)):
             continue
         some = ", ".join([*map(str, values[:3]), *["…"] * (len(values) > 3)])
-        said = f"Column {column} has {len(values)} values ({some})"
         what = "taken for repeats of one cell" if pooled else "fitted as one law"
-        remedy = f"Tell them apart with by={column}, or keep one with where=…."
-        if not few:
-            remedy = "Give the best run of each cell alone, or keep one value with where=…."
-        severity = WARNING if pooled else INFO
-        flags.append(Flag(MIXED_COLUMN, f"{said}, and rows of several are {what}.", severity=severity, remedy=remedy))
+        said = f"Column {column} has {len(values)} values ({some}), and rows of several are {what}."
+        apart = f"Tell them apart with by={column}, or" if few else "Give the best run of each cell alone, or"
+        severity, remedy = WARNING if pooled else INFO, f"{apart} keep one {'' if few else 'value '}with where=…."
+        flags.append(Flag(MIXED_COLUMN, said, severity=severity, remedy=remedy))
     return flags
 
 
-def _overlap(rows: pd.DataFrame, column: str, size: str) -> bool:
-    """Whether the sizes of two values overlap: a column that merely names the sizes tells no kinds apart."""
-    found = pd.to_numeric(rows[size], errors="coerce").groupby(rows[column]).agg(["min", "max"]).sort_values("min")
-    return any(a[1] > b[0] for a, b in pairwise(found.itertuples(index=False, name=None)))
+def _covers_same_sizes(rows: pd.DataFrame, column: str, sizes: Sequence[str]) -> bool:
+    """Whether two words of a column lie among each other along every size."""
+    if pd.api.types.is_numeric_dtype(rows[column]):
+        return False
+    numbers = rows[sizes].apply(pd.to_numeric, errors="coerce").groupby(rows[column])
+    low, high = numbers.min(), numbers.max()
+    return all(any(a[1] > b[0] for a, b in pairwise(sorted(zip(low[s], high[s], strict=True)))) for s in sizes)

@@ -25,18 +25,15 @@ KEPT, INSIDE = 250, 9
 
 
 @dataclass(frozen=True)
-class LossAhead:
+class LossAhead(Interval):
     """The lowest loss that a multiple of the largest compute reaches, and the size and data that it is at."""
 
-    reach: float
-    C: float
+    reach: float = math.nan
+    C: float = math.nan
     N: float | None = field(default=None, metadata=OMITTED)
     D: float | None = field(default=None, metadata=OMITTED)
     optimal: bool | None = field(default=None, metadata=OMITTED)
     """Of N and D: whether they are the best for the compute. Where there is no best, they share what it adds."""
-    value: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def losses_ahead(model: Model, cost: Cost | None) -> tuple[Sequence[LossAhead], 
     losses = []
     for reach, place, draws in zip(REACHES, ahead.places[-number:], lowest.T, strict=True):
         loss = median_of(draws, model.level).exp()
-        losses.append(LossAhead(reach, top * reach, **place, value=loss.value, low=loss.low, high=loss.high))
+        losses.append(LossAhead(**vars(loss), reach=reach, C=top * reach, **place))
     below = len(ahead.log_c) - number - 1
     columns = [*range(0, below, 2), *range(below, len(ahead.log_c))]
     kept = np.linspace(0, len(ahead.log_loss) - 1, min(KEPT, len(ahead.log_loss))).astype(int)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.diagnostics import Flag, cells_of, of_cells, of_laws
-from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, Options, describing, fit_part
+from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, HoldOut, Options, describing, fit_part
 from mnist_scaling.fitting.frontier.methods import read_off
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost, parametric
 from mnist_scaling.fitting.fronts import Frontier
@@ -78,18 +78,7 @@ class Result:
 
 
 def analyse(table: Table, options: Options | None = None) -> Result:
-    """Fit every law that the table can hold, compare them, and say what is wrong.
-
-    Parameters
-    ----------
-    table : Table
-    options : Options, optional
-
-    Raises
-    ------
-    InputError
-        When nothing can be fitted at all.
-    """
+    """Fit every law that the table can hold, compare them, and say what is wrong; InputError when none can be."""
     options = options or Options()
     given, rng = table, np.random.default_rng(options.seed)
     table, masked, notes = _rows(table, options, rng)
@@ -247,6 +236,7 @@ def _flags(result: Result, given: Table) -> tuple[list[Flag], dict[str, list[str
     of_quoted, of_others = (_law_flags(group, best) for group in (quoted, others))
     floors = {k: f.floor for k, f in fitted.items() if f.floor is not None}
     refused = [law for law, part, _ in result.refused.values() if starved(law, table, part)]
+    held = joint.holdout if joint else HoldOut()
     few, asked = of_laws.too_few_cells(table, [law.name for law in refused]), result.headline.asked
     shown = [
         *of_cells.constant_loss(table),
@@ -263,11 +253,11 @@ def _flags(result: Result, given: Table) -> tuple[list[Flag], dict[str, list[str
         *of_cells.seed_outlier(table, fit),
         *of_cells.chance_level(table, classes, result.masked),
         *few,
-        *_held_out(joint, table),
+        *of_laws.far_extrapolation(held.reach, cells_of(table, held.rows), "The hold-out of the largest compute"),
         *of_cells.duplicate_rows(given),
         # That a law which nobody quotes misses the data is why nobody quotes it.
         *of_laws.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
-        *of_laws.far_extrapolation(asked.reach or 1.0, [dict(asked.at)], "The prediction asked for"),
+        *of_laws.far_extrapolation(asked.reach, [dict(asked.at)], "The prediction asked for"),
     ]
     by_law: dict[str, list[str]] = {}
     for flag in (*of_quoted, *of_others, *few):
@@ -306,10 +296,3 @@ def _of_model(result: Result) -> list[Flag]:
     alike = {k: f.slopes for k, f in rivals.items() if f is not best and f.aicc <= least + ALIKE}
     missed = [] if model.exact else of_laws.misfit(model.posterior.law.name, model.misfit, model.noise)
     return missed + of_laws.forms_disagree(alike, quoted)
-
-
-def _held_out(best: Fitted | None, table: Table) -> list[Flag]:
-    if best is None or best.holdout is None:
-        return []
-    what = "The hold-out of the largest compute"
-    return of_laws.far_extrapolation(best.holdout.reach, cells_of(table, best.holdout.rows), what)

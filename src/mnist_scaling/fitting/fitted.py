@@ -7,7 +7,7 @@ c = 1.345, maximised over s: normal for clean residuals, and one outlier does no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from mnist_scaling.fitting.laws.base import Array, Law, local_slope
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice, largest_cell
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, student_factor
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import OMITTED, Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise, row_noise, seed_noise, weights_from
 
 
@@ -62,7 +62,7 @@ class Fitted:
     """Factor on the bootstrap's arms."""
     params: dict[str, Interval]
     aicc: float
-    holdout: HoldOut | None
+    holdout: HoldOut
     slopes: dict[str, Interval]
     """-d log L / d log x at the cell of the largest compute: comparable between laws of any form."""
 
@@ -97,7 +97,7 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
         t_factor=t_factor,
         params=parameter_intervals(fit, thetas, draws.level, t_factor),
         aicc=aicc(fit.residual, law.size),
-        holdout=hold_out(fit, cost) if deep else None,
+        holdout=hold_out(fit, cost) if deep else HoldOut(),
         slopes=_slopes(fit, largest_cell(rows), thetas, draws.level, t_factor) if deep else {},
     )
 
@@ -141,36 +141,36 @@ def _half_deviance(residual: Array) -> float:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """Errors of predictions of rows that the fit had not seen."""
+    """Errors of predictions of rows that the fit had not seen, which are none where no row could be spared."""
 
-    rmse_log: float
-    n: int
-    rows: np.ndarray
-    """Positions of the predicted rows, shape (n,)."""
-    reach: float
+    rmse_log: float = np.nan
+    n: int = 0
+    rows: Sequence[int] = ()
+    """Positions of the predicted rows; in fits.json, their numbers in the file."""
+    reach: float | None = field(default=None, metadata=OMITTED)
     """Largest predicted cost over the largest fitted one."""
 
 
-def hold_out(fit: Fit, cost: Array) -> HoldOut | None:
+def hold_out(fit: Fit, cost: Array) -> HoldOut:
     """Fit again without the `HELD_OUT` of the rows of largest log cost, at least two, and predict them.
 
-    None where no row can be spared, or the others have too few distinct sizes.
+    Nothing is held out where no row can be spared, or the others have too few distinct sizes.
     """
     n = fit.n
     held = min(max(2, round(HELD_OUT * n)), n - fit.law.size - 1)
     if held < 1:
-        return None
+        return HoldOut()
     order = np.argsort(cost, kind="stable")
     seen, rows = order[: n - held], order[n - held :]
     inside, outside = fit.problem.rows(seen), fit.problem.rows(rows)
     if any(len(np.unique(np.round(v, 9))) < fit.law.levels for k, v in inside.logs.items() if k != "U"):
-        return None
+        return HoldOut()
     # Many rows leave no second optimum to look for.
     others = [fit.law.starts(inside.logs, inside.y)] if inside.n <= SCREENED else []
     again = fit_problem(inside, fit.delta, np.vstack([fit.theta[None], *others]), polished=8)
     error = outside.residual(again.theta[None])[0]
     reach = max(1.0, float(np.exp(cost[rows].max() - cost[seen].max())))
-    return HoldOut(float(np.sqrt(np.mean(error**2))), held, rows, reach)
+    return HoldOut(float(np.sqrt(np.mean(error**2))), held, rows.tolist(), reach)
 
 
 ALIKE = 2.0

@@ -111,23 +111,34 @@ def slope(x: Array, y: Array) -> float:
     return float(centred @ y / (centred @ centred))
 
 
+def lines(x: Array, y: Array, fewest: int | None = None) -> Array:
+    """Slope of the least-squares line of each row of y (draws, m) in x (m,) through the points that are not NaN.
+
+    NaN where fewer than `fewest` are left, or no more than half of them, shape (draws,).
+    """
+    known = np.isfinite(y)
+    number, fewest = known.sum(axis=1), fewest or max(len(x) // 2 + 1, 2)
+    with np.errstate(all="ignore"):
+        dx = np.where(known, x - np.where(known, x, 0.0).sum(axis=1, keepdims=True) / number[:, None], 0.0)
+        square = np.where(number >= fewest, (dx**2).sum(axis=1), np.nan)
+        return np.asarray((dx * np.where(known, y, 0.0)).sum(axis=1) / square)
+
+
 def observed(table: Table, method: str) -> Frontier:
     """The "pareto" front or the "hull" of a table with C, and with N and D as far as it has them."""
     if "C" not in table.inputs:
         return nothing(method, "needs C: name the column of training FLOPs")
     rows = (pareto_rows if method == "pareto" else hull_rows)(np.log(table.inputs["C"]), table.y)
     values = {k: Interval(v) for k, v in _slopes(_axes(table), rows, table.y).items()}
-    points = [table.cell(int(i)) for i in rows]
-    if len(rows) < FEWEST_POINTS:
-        few = f"{len(rows)} row{'s' * (len(rows) != 1)} on the frontier, but a slope needs {FEWEST_POINTS}"
-        return Frontier(method, values, points, few)
-    return Frontier(method, values, points)
+    few = f"{len(rows)} row{'s' * (len(rows) != 1)} on the frontier, but a slope needs {FEWEST_POINTS}"
+    return Frontier(method, values, [table.cell(int(i)) for i in rows], few if len(rows) < FEWEST_POINTS else "ok")
 
 
 def _axes(table: Table) -> dict[str, Array]:
-    """log C, and log N and log D where compute was free to go into either."""
-    names = ["C", *(k for k in ("N", "D") if k in table.inputs and _varies(table))]
-    return {k: np.log(table.inputs[k]) for k in names}
+    """log C, and log N and log D where compute was free to go into either: with one held still, no share is found."""
+    logs = table.logs([k for k in ("C", "N", "D") if k in table.inputs])
+    free = all(np.ptp(logs[k]) > 1e-9 for k in ("N", "D") if k in logs)
+    return {k: x for k, x in logs.items() if k == "C" or free}
 
 
 def _slopes(axes: dict[str, Array], rows: np.ndarray, y: Array) -> dict[str, float]:
@@ -136,11 +147,6 @@ def _slopes(axes: dict[str, Array], rows: np.ndarray, y: Array) -> dict[str, flo
     for key in ("N", "D"):
         values[f"{key}_exponent"] = slope(c, axes[key][rows]) if key in axes else np.nan
     return {key: values[key] for key in EXPONENTS}
-
-
-def _varies(table: Table) -> bool:
-    """Whether compute was free to go into size or data: with either held still its share is no finding."""
-    return all(np.ptp(np.log(table.inputs[key])) > 1e-9 for key in ("N", "D") if key in table.inputs)
 
 
 def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -> dict[str, Array]:

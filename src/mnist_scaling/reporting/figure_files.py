@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +41,24 @@ def make_all(
     cells = {str(number): study.label(row) for number, row in study.cells.iterrows()}
     made = []
     for plot in plots:
-        data = figures.prepare(plot, study)
-        if isinstance(data, Missing):
-            for suffix in FORMATS:
-                (folder / f"{plot.name}.{suffix}").unlink(missing_ok=True)
-            made.append(Shown(plot, None, data.reason, data))
-        else:
-            figure = figures.draw(plot, data)
-            made.append(shown(plot, data, figure, cells))
-            save(figure, folder, plot.name, formats, dpi)
+        made.append(shown(plot, study, cells, keep=partial(save, folder=folder, formats=formats, dpi=dpi)))
+        for suffix in FORMATS if made[-1].svg is None else ():
+            (folder / f"{plot.name}.{suffix}").unlink(missing_ok=True)
     return made
 
 
-def shown(plot: Plot, data: Any, figure: Figure, cells: Mapping[str, str], prefix: str = "") -> Shown:
-    """A figure that was drawn as a page has it; the rest is as in `on_page`."""
-    return Shown(plot, on_page(figure, plot.name, plot.title, cells, prefix), getattr(data, "note", ""), data)
+def shown(
+    plot: Plot, of: Any, cells: Mapping[str, str], prefix: str = "", keep: Callable[..., None] | None = None
+) -> Shown:
+    """A figure of a study, or of a pair of arms, as a page has it; `keep` saves it. The rest is as in `on_page`."""
+    data = figures.prepare(plot, of)
+    if isinstance(data, Missing):
+        return Shown(plot, None, data.reason, data)
+    figure = figures.draw(plot, data)
+    svg = on_page(figure, plot.name, plot.title, cells, prefix)
+    if keep:
+        keep(figure, name=plot.name)
+    return Shown(plot, svg, getattr(data, "note", ""), data)
 
 
 def on_page(figure: Figure, name: str, title: str, cells: Mapping[str, str], prefix: str = "") -> Markup:

@@ -35,10 +35,7 @@ WIDTH = 110
 def begin() -> None:
     """Go up to the folder that commands are started from, which has a multirun/, and have figures drawn small.
 
-    Raises
-    ------
-    InputError
-        When no folder above has one.
+    InputError when no folder above has one.
     """
     here = Path.cwd()
     home = next((folder for folder in (here, *here.parents) if (folder / layout.MULTIRUN).is_dir()), None)
@@ -64,17 +61,9 @@ def _small_png(figure: Figure) -> bytes:
 
 
 def command(line: str) -> None:
-    """Run ``python -m mnist_scaling.<line>`` as a terminal does, and print what it prints while it goes on.
+    """Run ``python -m mnist_scaling.<line>``, such as ``fit name=quickstart``, and print what it prints meanwhile.
 
-    Parameters
-    ----------
-    line : str
-        Such as ``fit name=quickstart``.
-
-    Raises
-    ------
-    subprocess.CalledProcessError
-        When it fails.
+    CalledProcessError when it fails.
     """
     name, *arguments = shlex.split(line)
     words = [sys.executable, "-m", f"mnist_scaling.{name}", *arguments]
@@ -90,10 +79,7 @@ def command(line: str) -> None:
 def study(name: str) -> Study:
     """A study that has been fitted: one's own of that name, else the repository's in multirun/reference/.
 
-    Raises
-    ------
-    InputError
-        When there is none, or it has several arms.
+    InputError when there is none, or it has several arms.
     """
     arms = load_arms(layout.found_folder(name))
     if len(arms) > 1:

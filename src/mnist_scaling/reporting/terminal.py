@@ -61,13 +61,13 @@ def words(cell: object) -> Text:
     marked = re.sub("<span class=formula>.*?</span>", "", marked)
     for mark, plain in (("<br>", "\n"), ("<sup>", "^"), ("<sub>", "_")):
         marked = marked.replace(mark, plain)
-    found = Text()
+    line = Text()
     for part in re.findall("<b>.*?</b>|(?:(?!<b>).)+", marked, re.DOTALL):
         letters = unescape(re.sub("<[^>]+>", "", part))
         letters = re.sub("\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10(?=[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])", "e", letters).translate(LETTERS)
-        found.append(printable(letters), "bold" if part.startswith("<b>") else None)
-    found.rstrip()
-    return found
+        line.append(printable(letters), "bold" if part.startswith("<b>") else None)
+    line.rstrip()
+    return line
 
 
 def _sentence(part: Sentence) -> Text:

@@ -31,36 +31,36 @@ EXPONENT_OF = {"N": "α", "D": "β"}
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 
 
-def estimate(found: Interval, show: Callable[[float], str] | None = None, gap: str = NB) -> str:
+def estimate(interval: Interval, show: Callable[[float], str] | None = None, gap: str = NB) -> str:
     """0.280 [0.250, 0.310], 2.00 [1.20, ∞) where an end is open, the value alone without an interval, or a dash.
 
     Parameters
     ----------
-    found : Interval
+    interval : Interval
     show : callable, optional
         One number as text; without it `decimals`, or three digits where a number is large: 155 [50.8, 772].
     gap : str
         Between the parts.
     """
-    if not found.known:
+    if not interval.known:
         return DASH
-    show = show or digits(found)
-    return gap.join(filter(None, [show(found.value), bracket(found, show, gap)]))
+    show = show or digits(interval)
+    return gap.join(filter(None, [show(interval.value), bracket(interval, show, gap)]))
 
 
-def bracket(found: Interval, show: Callable[[float], str] | None = None, gap: str = NB) -> str:
+def bracket(interval: Interval, show: Callable[[float], str] | None = None, gap: str = NB) -> str:
     """The interval alone: [0.250, 0.310], [1.20, ∞), (−∞, 3.00]; empty where neither end is known."""
-    low, high = map(math.isfinite, (found.low, found.high))
+    low, high = map(math.isfinite, (interval.low, interval.high))
     if not (low or high):
         return ""
-    show = show or digits(found)
-    start = f"[{show(found.low)}" if low else "(−∞"
-    return f"{start},{gap}{show(found.high)}]" if high else f"{start},{gap}∞)"
+    show = show or digits(interval)
+    start = f"[{show(interval.low)}" if low else "(−∞"
+    return f"{start},{gap}{show(interval.high)}]" if high else f"{start},{gap}∞)"
 
 
-def digits(found: Interval) -> Callable[[float], str]:
+def digits(interval: Interval) -> Callable[[float], str]:
     """How the numbers of an estimate are shown, so that all of them are shown alike."""
-    known = [abs(x) for x in (found.value, found.low, found.high) if math.isfinite(x)]
+    known = [abs(x) for x in (interval.value, interval.low, interval.high) if math.isfinite(x)]
     return number if max(known) >= LARGE else three_digits if max(known) < SMALL else decimals
 
 

@@ -55,15 +55,6 @@ class CellTrials:
 
 
 @dataclass(frozen=True)
-class TunedKey:
-    """A key that was tuned."""
-
-    name: str
-    log: bool
-    """Whether it was searched on a log scale."""
-
-
-@dataclass(frozen=True)
 class SettingLaw:
     """One line: the best setting against one or two sizes."""
 
@@ -115,12 +106,13 @@ class KeyLaws:
         return sum(self.edges.values())
 
 
-def setting_laws(cells: Sequence[CellTrials], keys: Sequence[TunedKey], level: float = LEVEL) -> dict[str, KeyLaws]:
+def setting_laws(cells: Sequence[CellTrials], keys: Mapping[str, bool], level: float = LEVEL) -> dict[str, KeyLaws]:
     """The laws of every key, by its name; a key without one says why in its status.
 
-    `keys` are in the order of the columns of `CellTrials.settings`; `level` is that of each interval, such as 0.95.
+    `keys` say of each tuned key whether it was searched on a log scale, in the order of the columns of
+    `CellTrials.settings`; `level` is that of each interval, such as 0.95.
     """
-    return {key.name: _of_key(cells, column, key, level) for column, key in enumerate(keys)}
+    return {name: _of_key(cells, column, name, log, level) for column, (name, log) in enumerate(keys.items())}
 
 
 def best_values(cells: Sequence[CellTrials], column: int, log: bool) -> tuple[Array, Array]:
@@ -136,20 +128,20 @@ def best_values(cells: Sequence[CellTrials], column: int, log: bool) -> tuple[Ar
     return best, side
 
 
-def _of_key(cells: Sequence[CellTrials], column: int, key: TunedKey, level: float) -> KeyLaws:
-    best, side = best_values(cells, column, key.log)
+def _of_key(cells: Sequence[CellTrials], column: int, name: str, log: bool, level: float) -> KeyLaws:
+    best, side = best_values(cells, column, log)
     known = np.isfinite(side)
     ends = Ends(float(np.nanmin([c.low[column] for c in cells])), float(np.nanmax([c.high[column] for c in cells])))
     edges = {"low": int((side == -1).sum()), "high": int((side == 1).sum())}
     laws: list[SettingLaw] = []
     outside, every = sum(edges.values()), int(known.sum())
     if every - outside < FEWEST_INSIDE * every:
-        why = f"Not measured: {outside} of {every} best values of {key.name} lie at an end of the range."
+        why = f"Not measured: {outside} of {every} best values of {name} lie at an end of the range."
     else:
-        v = np.where(known, np.log(best) if key.log else best, np.nan)
+        v = np.where(known, np.log(best) if log else best, np.nan)
         laws = [law for names in AGAINST if (law := _law(cells, v, names, level)) is not None]
         why = "ok" if laws else f"{every} cells are too few, or all of one size."
-    return KeyLaws("log" if key.log else "linear", ends, why, every, edges, laws)
+    return KeyLaws("log" if log else "linear", ends, why, every, edges, laws)
 
 
 def _law(cells: Sequence[CellTrials], v: Array, names: tuple[str, ...], level: float) -> SettingLaw | None:
@@ -175,19 +167,10 @@ def _law(cells: Sequence[CellTrials], v: Array, names: tuple[str, ...], level: f
 def prior(laws: Mapping[str, KeyLaws], level: float = LEVEL, **sizes: float) -> dict[str, Interval]:
     """The best value of each key for a new cell: ``prior(laws, N=1e5, D=5e4)["lr"].value``, ``.low`` and ``.high``.
 
-    Parameters
-    ----------
-    laws : mapping of KeyLaws
-        Of `setting_laws`, or ``settings_laws.keys`` of fits.json.
-    level : float
-    **sizes : float
-        N and D of the new cell; for a key without a law against these, steps or loss are used where they are given.
-
-    Returns
-    -------
-    dict
-        Key to value, low and high, in the key's own units. A key without a law against what is given is left out.
-        A key on a linear scale, such as dropout, stays within the range that was searched; a learning rate may not.
+    The laws are those of `setting_laws`, or ``settings_laws.keys`` of fits.json; the sizes N and D of the new cell, and
+    for a key without a law against these, steps or loss where they are given. A key without a law against what is given
+    is left out. Numbers are in the key's own units; on a linear scale, such as dropout's, they stay within the range
+    that was searched.
     """
     best = {}
     for name, one in laws.items():

@@ -79,10 +79,8 @@ class TunedCells:
         if variable in self.levels:
             return self.levels[variable]
         out, known = x.copy(), np.flatnonzero(x > 0)
-        level = level_of(np.log(x[known])) if len(known) else known
-        for k in np.unique(level):
-            rows = known[level == k]
-            out[rows] = np.sort(x[rows])[len(rows) // 2]
+        if len(known):
+            out[known] = Table(x[known], {variable: x[known]}).levels(variable)[level_of(np.log(x[known]))]
         return out
 
 

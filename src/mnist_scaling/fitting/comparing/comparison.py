@@ -106,25 +106,15 @@ def compare(
 ) -> Comparison:
     """Compare arm b with arm a: differences are b - a.
 
-    Parameters
-    ----------
-    a, b : Arm
-    options : ComparisonOptions, optional
-    twin : pair of Arm, optional
-        An arm, which need not be one of these two, and itself tuned again with another seed: what the two differ by is
-        luck.
-
-    Raises
-    ------
-    InputError
-        When the arms share no range of sizes, or too few cells, a twin has other cells than its arm, or the target lies
-        below what both cover.
+    A twin is an arm, which need not be one of these two, and itself tuned again with another seed: what the two differ
+    by is luck. InputError when the arms share no range of sizes, or too few cells, a twin has other cells than its arm,
+    or the target lies below what both cover.
     """
     options = options or ComparisonOptions()
     rng = np.random.default_rng(options.seed)
     cells = match(a, b)
     surfaces = fit_surfaces(cells, None if twin is None else match_twin(*twin, cells.variables))
-    noise, normal = surfaces.draw(options.draws, rng)
+    noise, normal = surfaces.noise.draw(options.draws, rng)
     differences, offset = slopes(surfaces, noise, options.level)
     fronts = frontiers(surfaces, noise)
     multiplier = multipliers(fronts, options.level) if fronts else []
@@ -154,7 +144,7 @@ def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], cos
         parts = [f"{n} of {arm.name}" for arm, n in zip((a, b), cells.left_out, strict=True) if n]
         out.append(Flag(CELLS_LEFT_OUT, f"Cells {where} are not compared: {' and '.join(parts)}."))
     out += of_laws.collinear(ray_of(cells.a) or ray_of(cells.b))
-    if not surfaces.dof > 0:
+    if not surfaces.noise.luck.dof > 0:
         out.append(Flag(NOISE_UNKNOWN, f"{len(cells.a)} cells leave nothing to measure the noise by."))
     if costed and not multiplier:
         out.append(
@@ -183,7 +173,7 @@ def solve_slopes(surfaces: Surfaces) -> tuple[Array, Array]:
 
 
 def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Difference], Interval]:
-    """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid, by `Surfaces.draw`."""
+    """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid, by `ArmNoise.draw`."""
     solve_a, solve_b = solve_slopes(surfaces)
 
     def estimate(row: Array) -> Interval:
@@ -218,7 +208,7 @@ def verdict(difference: Interval, margin: float) -> str:
 def exponent_differences(
     surfaces: Surfaces, normal: Array, level: float, rng: np.random.Generator
 ) -> list[ExponentDifference]:
-    """Exponents of joint laws and of the frontier in both arms, by the standard normal numbers of `Surfaces.draw`.
+    """Exponents of joint laws and of the frontier in both arms, by the standard normal numbers of `ArmNoise.draw`.
 
     `rng` is for the rows that tables of many rows resample, and for the frontier.
     """

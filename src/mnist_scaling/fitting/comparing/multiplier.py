@@ -87,7 +87,7 @@ def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> P
 
 
 def frontiers(surfaces: Surfaces, noise: Array) -> Frontiers | None:
-    """L*(C) of both arms from their surfaces and noise of `Surfaces.draw`; None where a table says nothing of cost."""
+    """L*(C) of both arms from their surfaces and noise of `ArmNoise.draw`; None where a table says nothing of cost."""
     cells = surfaces.cells
     paths = [path(table, cells.variables, *cells.corners) for table in cells.tables]
     if paths[0] is None or paths[1] is None:

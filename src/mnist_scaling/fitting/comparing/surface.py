@@ -41,11 +41,6 @@ class Surfaces:
     noise: ArmNoise
 
     @property
-    def dof(self) -> float:
-        """Degrees of freedom of the noise."""
-        return self.noise.luck.dof
-
-    @property
     def y(self) -> Array:
         """Log losses of a, then of b."""
         return np.concatenate(self.cells.y)
@@ -53,10 +48,6 @@ class Surfaces:
     def basis(self, x: Array) -> Array:
         """Values of the terms at log sizes of shape (…, variables): shape (…, terms)."""
         return basis(np.asarray(x) - self.centre, self.terms)
-
-    def draw(self, number: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """`ArmNoise.draw`."""
-        return self.noise.draw(number, rng)
 
 
 def basis(x: Array, terms: tuple[tuple[int, ...], ...]) -> Array:

@@ -269,10 +269,6 @@ def constant_loss(table: Table) -> list[Flag]:
 
 
 def rank_correlation(a: Array, b: Array) -> float:
-    """Spearman's rank correlation; equal values share the mean of their ranks."""
-
-    def ranks(values: Array) -> Array:
-        _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-        return (np.cumsum(counts) - (counts - 1) / 2)[index]
-
-    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
+    """Spearman's rank correlation, by twice the ranks; equal values share the mean of theirs."""
+    ranks = [np.searchsorted(np.sort(x), x) + np.searchsorted(np.sort(x), x, "right") for x in (a, b)]
+    return float(np.corrcoef(ranks)[0, 1])

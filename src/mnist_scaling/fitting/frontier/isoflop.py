@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.errors import one_of
-from mnist_scaling.fitting.fronts import EXPONENTS, FEWEST_POINTS, Frontier, nothing
+from mnist_scaling.fitting.fronts import EXPONENTS, FEWEST_POINTS, Frontier, lines, nothing
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -230,17 +230,6 @@ def _parabolas(u: Array, points: Array, counts: Array | None) -> Array:
     return out
 
 
-def masked_slopes(x: Array, y: Array, valid: np.ndarray) -> Array:
-    """Least-squares slope of each row of y over x where valid, shape (draws,); NaN with too few points."""
-    w = valid.astype(float)
-    total = w.sum(axis=1)
-    y = np.where(valid, y, 0.0)
-    with np.errstate(all="ignore"):
-        centred = x - (w @ x / total)[:, None]
-        found = (w * centred * y).sum(axis=1) / (w * centred**2).sum(axis=1)
-    return np.where(total >= FEWEST_POINTS, found, np.nan)
-
-
 def isoflop_draws(
     family: list[Curve], ys: Array, method: str, counts: Array | None = None, used: np.ndarray | None = None
 ) -> dict[str, Array]:
@@ -258,7 +247,8 @@ def isoflop_draws(
         place = np.stack([m["place"] for m in optima], axis=1)
         valid = (np.abs(place - 0.5) < 0.5 + OUTSIDE) & used
     names = dict(zip(EXPONENTS, ("log_n", "log_d", "y"), strict=True))
-    return {key: masked_slopes(x, np.stack([m[k] for m in optima], axis=1), valid) for key, k in names.items()}
+    inside = {key: np.where(valid, np.stack([m[k] for m in optima], axis=1), np.nan) for key, k in names.items()}
+    return {key: lines(x, y, FEWEST_POINTS) for key, y in inside.items()}
 
 
 def isoflop(table: Table, method: str = "parabola") -> Frontier:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mnist_scaling.fitting.fronts import EXPONENTS, Frontier, Valley, nothing
+from mnist_scaling.fitting.fronts import EXPONENTS, Frontier, Valley, lines, nothing
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.misfit.process import Axes
@@ -117,16 +117,6 @@ def _lowest(values: Array) -> tuple[Array, Array]:
     good = at == inside
     end = values.min(axis=-1)
     return np.where(good, inside + shift, np.nan), np.where(good, middle - 0.25 * (low - high) * shift, end)
-
-
-def lines(x: Array, y: Array) -> Array:
-    """Least-squares slope of y (surfaces, m) in x (m,) over what is not NaN; NaN where half is."""
-    known = np.isfinite(y)
-    number = known.sum(axis=1)
-    with np.errstate(all="ignore"):
-        dx = np.where(known, x - np.where(known, x, 0.0).sum(axis=1, keepdims=True) / number[:, None], 0.0)
-        square = np.where(2 * number > max(len(x), 2), (dx**2).sum(axis=1), np.nan)
-        return np.asarray((dx * np.where(known, y, 0.0)).sum(axis=1) / square)
 
 
 NO_COST = "needs N, D and a C that grows with both"

@@ -17,6 +17,7 @@ from scipy import special
 
 from mnist_scaling.errors import InputError, one_of
 from mnist_scaling.fitting.estimation.estimate import Fit
+from mnist_scaling.fitting.estimation.problem import robust_scale
 from mnist_scaling.fitting.estimation.variance import Explained, explained_by_levels, pool, squeeze
 from mnist_scaling.fitting.laws.base import Array, Numbers
 from mnist_scaling.fitting.rows import Table
@@ -104,11 +105,7 @@ def weights_from(kind: str, table: Table) -> Array:
 
     A standard error of three repeats is itself off by half, so the variances are those of `seed_noise`: equal, unless a
     test tells them apart. Without a number of repeats a table's standard errors are taken half-way to their mean.
-
-    Raises
-    ------
-    InputError
-        When the kind is unknown, or inverse variances are asked for and some row has no standard error.
+    InputError when the kind is unknown, or inverse variances are asked for and some row has no standard error.
     """
     one_of("weights", kind, ("equal", "inverse_variance"))
     if kind == "equal":
@@ -180,9 +177,7 @@ def _outlying(residual: Array, dof: int, of_seeds: float) -> np.ndarray:
     """Mask of the few rows that are so far off that they are broken cells, and no misfit of the law."""
     if dof <= 0:
         return np.zeros(len(residual), bool)
-    size = np.abs(residual)
-    scale = max(1.4826 * float(np.median(size)) * np.sqrt(len(size) / dof), np.sqrt(of_seeds))
-    far = size > OUTLYING * scale
+    far = np.abs(residual) > OUTLYING * max(robust_scale(residual, len(residual) - dof), np.sqrt(of_seeds))
     return far if far.sum() <= max(1, MOST_OUTLYING * len(far)) else np.zeros(len(far), bool)
 
 

@@ -145,7 +145,7 @@ def _noise(comparison: Comparison) -> dict[str, float]:
     ratio = float(np.sqrt(max(c[0, 0] + c[1, 1] - 2 * c[0, 1], 0.0)))
     correlation = c[0, 1] / product if product > 0 else np.nan
     known = {"a": float(sizes[0]), "b": float(sizes[1]), "ratio": ratio, "correlation": float(correlation)}
-    return known | {"freedom": comparison.surfaces.dof}
+    return known | {"freedom": comparison.surfaces.noise.luck.dof}
 
 
 def _points(comparison: Comparison) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
-from mnist_scaling.fitting.fitted import Fitted, HoldOut
+from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import Table
@@ -29,7 +29,6 @@ def fit_record(result: Result) -> Fits:
     return Fits(
         laws=laws,
         selected=result.selected,
-        selection={"reason": result.why},
         headline=result.headline,
         frontier={
             k: file.FrontierRecord(**v.intervals, status=v.status, flags=v.flags, points=v.points, extra=v.extra)
@@ -44,7 +43,7 @@ def fit_record(result: Result) -> Fits:
 
 def not_fitted(why: str) -> Fits:
     """The record of a table, or of an arm, to which nothing was fitted."""
-    return Fits(why=why, selection={"reason": why}, headline=Headline.absent(why))
+    return Fits(why=why, headline=Headline.absent(why))
 
 
 def of_arms(arms: Sequence[Fits]) -> Fits:
@@ -63,7 +62,7 @@ def _law(f: Fitted, result: Result) -> LawRecord:
         objective=fit.objective,
         rmse_log=fit.rmse,
         aicc=f.aicc,
-        holdout=_holdout(f.holdout, result.table, f.part),
+        holdout=replace(f.holdout, rows=result.table.rows[f.part.index][list(f.holdout.rows)].tolist()),
         params=f.params,
         slopes=f.slopes,
         fit={
@@ -97,13 +96,6 @@ def _status(f: Fitted) -> str:
     return OK
 
 
-def _holdout(held: HoldOut | None, table: Table, part: Slice) -> file.HoldOutRecord:
-    if held is None:
-        return file.HoldOutRecord()
-    rows = [int(table.rows[part.index[i]]) for i in held.rows]
-    return file.HoldOutRecord(held.rmse_log, held.n, rows, held.reach)
-
-
 def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
     return LawRecord(
         formula=law.formula,
@@ -125,13 +117,6 @@ def _part(part: Slice, table: Table) -> SliceRecord | None:
 
 def _settings(result: Result) -> dict[str, Any]:
     o = result.options
-    return {
-        "delta": o.settings.delta,
-        "loss": o.settings.loss,
-        "weights": o.settings.weights,
-        "laws": o.laws,
-        "bootstrap": {"draws": result.draws.number, "kind": result.draws.kind, "level": o.level, "seed": o.seed},
-        "classes": o.classes,
-        "mask_chance": o.mask_chance,
-        "isoflop": o.isoflop,
-    }
+    bootstrap = {"draws": result.draws.number, "kind": result.draws.kind, "level": o.level, "seed": o.seed}
+    own = {key: getattr(o, key) for key in ("classes", "mask_chance", "isoflop")}
+    return {**vars(o.settings), "laws": o.laws, "bootstrap": bootstrap, **own}

@@ -14,6 +14,7 @@ from typing import Any
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.ahead import Foreseen
 from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.fitted import HoldOut
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import OMITTED, UNKNOWN, Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, read
@@ -38,16 +39,6 @@ class AnswerRecord:
 
 
 @dataclass(frozen=True)
-class HoldOutRecord:
-    """How well a law predicts rows that it was not fitted to."""
-
-    rmse_log: float = math.nan
-    n: int = 0
-    rows: Sequence[int] = ()
-    reach: float | None = field(default=None, metadata=OMITTED)
-
-
-@dataclass(frozen=True)
 class SliceRecord:
     """Rows along which one variable moves."""
 
@@ -69,7 +60,7 @@ class LawRecord:
     objective: float = math.nan
     rmse_log: float = math.nan
     aicc: float = math.nan
-    holdout: HoldOutRecord = field(default_factory=HoldOutRecord)
+    holdout: HoldOut = field(default_factory=HoldOut)
     params: Mapping[str, Interval] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     slopes: Mapping[str, Interval] = field(default_factory=dict)
@@ -136,8 +127,6 @@ class Fits:
     answer: AnswerRecord = field(default_factory=AnswerRecord)
     laws: Mapping[str, LawRecord] = field(default_factory=dict)
     selected: str | None = None
-    selection: Mapping[str, str] = field(default_factory=dict)
-    """reason: why no law was fitted, or no joint one; empty where there is one."""
     headline: Headline = field(default_factory=Headline)
     frontier: Mapping[str, FrontierRecord] = field(default_factory=dict)
     flags: Sequence[Flag] = ()

@@ -187,7 +187,6 @@ def _unfitted(folder: Path) -> Fits:
     return Fits(
         why=why,
         answer=AnswerRecord(why, next=data.unfinished or ""),
-        selection={"reason": why},
         headline=Headline(slope_N=Interval(why=why)),
         data=data,
         settings=settings,
@@ -217,7 +216,9 @@ def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -
     """The table of some fits; a table that has changed since is refused, and the reason said."""
     if not path.is_file() and path.parent == folder and not fits.config.get("table"):
         raise _not_run(folder)
-    again = _again(fits, folder)
+    study = layout.name_argument(Path(fits.config.get("name") or folder))
+    source = f"table={fits.config['table']} …" if fits.config.get("table") else study
+    again = f"run `python -m mnist_scaling.fit {source}` again"
     if not path.is_file():
         raise InputError(
             f"A report needs the table that was fitted, but {path} is not there any more: put it back, or {again}."
@@ -232,12 +233,6 @@ def _not_run(folder: Path) -> InputError:
         f"A study must have {folder / layout.CELLS}, but there is none: run it first with "
         f"`python -m mnist_scaling.train -m {layout.name_argument(folder)} …`."
     )
-
-
-def _again(fits: Fits, folder: Path) -> str:
-    study = layout.name_argument(Path(fits.config.get("name") or folder))
-    source = f"table={fits.config['table']} …" if fits.config.get("table") else study
-    return f"run `python -m mnist_scaling.fit {source}` again"
 
 
 def _study_record(folder: Path, cells: pd.DataFrame) -> tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]:

@@ -15,7 +15,6 @@ from mnist_scaling.reporting.text import estimate, listing, short, three_digits
 from mnist_scaling.settings.setting_laws import (
     CellTrials,
     KeyLaws,
-    TunedKey,
     best_values,
     prior,
     setting_laws,
@@ -115,7 +114,7 @@ def tuning_change_record(
 
 
 def settings_laws_record(
-    tried: Sequence[CellTrials], tuned: Sequence[TunedKey], level: float, rows: Sequence[int], at: Mapping[str, float]
+    tried: Sequence[CellTrials], tuned: Mapping[str, bool], level: float, rows: Sequence[int], at: Mapping[str, float]
 ) -> SettingsRecord:
     """How the best settings move with size.
 
@@ -123,7 +122,7 @@ def settings_laws_record(
     best settings are to be predicted.
     """
     keys = setting_laws(tried, tuned, level)
-    values = [(key.name, *best_values(tried, column, key.log)) for column, key in enumerate(tuned)]
+    values = [(name, *best_values(tried, column, log)) for column, (name, log) in enumerate(tuned.items())]
     cells = [
         {"row": row, "best": {name: {"value": best[i], "side": side[i]} for name, best, side in values}}
         for i, row in enumerate(rows)

@@ -14,7 +14,6 @@ from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.figures import Plot, style
-from mnist_scaling.reporting.figures import draw as draw_figure
 from mnist_scaling.reporting.figures.compute import flop_axis
 from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.pages import draw
@@ -147,35 +146,28 @@ PLOTS = (
 """Figures of a pair, in the order of the page."""
 
 
-def page(found: Pair, title: str) -> str:
+def page(comparison: Pair, title: str) -> str:
     """The whole page as HTML, from comparison.json."""
     return draw(
         "comparison.html.j2",
         kicker=KICKER,
         title=title,
-        pairs=[_pair(pair, i) for i, pair in enumerate(found.pairs or (found,))],
-        command=found.command,
-        settings=found.settings,
-        margin=found.margin,
+        pairs=[_pair(pair, i) for i, pair in enumerate(comparison.pairs or (comparison,))],
+        command=comparison.command,
+        settings=comparison.settings,
+        margin=comparison.margin,
     )
 
 
 def _pair(pair: Pair, place: int) -> dict[str, Any]:
-    figures, cells = [], say.cell_table(pair, f"{place}-")
-    for plot in PLOTS:
-        plot = replace(plot, name=f"{plot.name}-{place}")
-        data = plot.prepare(pair)
-        if isinstance(data, Missing):
-            figures.append(figure_files.Shown(plot, None, data.reason, data))
-        else:
-            figures.append(figure_files.shown(plot, data, draw_figure(plot, data), cells.cells, f"{place}-"))
+    cells, plots = say.cell_table(pair, f"{place}-"), [replace(plot, name=f"{plot.name}-{place}") for plot in PLOTS]
     return {
         "pair": pair,
         "slopes": say.slope_table(pair),
         "multiplier": say.multiplier_table(pair),
         "exponents": say.exponent_table(pair),
         "cells": cells,
-        "figures": figures,
+        "figures": [figure_files.shown(plot, pair, cells.cells, f"{place}-") for plot in plots],
         "noise": say.luck_sentence(pair),
         "decisions": say.decisions(pair),
     }

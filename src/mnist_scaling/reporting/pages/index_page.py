@@ -29,10 +29,10 @@ def page(folder: Path) -> str:
         "Comparisons": TextTable(["comparison", "what it says"], [*_comparisons(folder)]),
         "Answers": TextTable(["question", "scale", "answer"], [*_answers(folder)]),
     }
-    found = {title: table for title, table in tables.items() if table.rows}
-    if not found:
+    filled = {title: table for title, table in tables.items() if table.rows}
+    if not filled:
         raise InputError(f"`name=all` needs studies in {folder}/, but there are none: run one first.")
-    return draw("index.html.j2", kicker="Index", folder=folder.name, tables=found)
+    return draw("index.html.j2", kicker="Index", folder=folder.name, tables=filled)
 
 
 def _link(text: str, folder: Path, path: Path) -> str:
@@ -64,11 +64,11 @@ def _studies(folder: Path) -> Iterator[list[Any]]:
 def _comparisons(folder: Path) -> Iterator[list[Any]]:
     for path in sorted(folder.glob(f"*/{layout.COMPARISON}")):
         try:
-            found = read_comparison(path.parent)
+            comparison = read_comparison(path.parent)
         except DamagedFileError as error:
             yield [path.parent.name, str(error)]
             continue
-        pairs = () if found is None else found.pairs or (found,)
+        pairs = () if comparison is None else comparison.pairs or (comparison,)
         said = Markup("<br>").join(f"{pair.names[1]} against {pair.names[0]}: {pair.sentence}" for pair in pairs)
         yield [_link(path.parent.name, folder, path.with_name(layout.COMPARISON_PAGE)), said]
 

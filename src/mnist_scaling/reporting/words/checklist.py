@@ -173,12 +173,12 @@ def _levels(study: Study, axis: str) -> str:
 
 def _ranges(study: Study) -> dict[str, str]:
     """Search range of each tuned key in words: the range of most cells, and the others, whose range was widened."""
-    found: dict[str, Counter[str]] = {}
+    by_key: dict[str, Counter[str]] = {}
     for cell in records.read_cells(study.folder).values():
         for key, text in cell.get("space", {}).items():
-            found.setdefault(key, Counter())[range_in_words(text)] += 1
+            by_key.setdefault(key, Counter())[range_in_words(text)] += 1
     out = {}
-    for key, ranges in found.items():
+    for key, ranges in by_key.items():
         usual, *others = ranges.most_common()
         rest = [f"{text} in {plural(count, 'cell')}" for text, count in others]
         out[key] = "; ".join([usual[0] if not rest else f"{usual[0]} in {plural(usual[1], 'cell')}", *rest])

@@ -68,12 +68,12 @@ def luck_sentence(pair: Pair) -> str:
     )
 
 
-def _of_slope(name: str, found: Difference, word: str, margin: float) -> str:
-    shown, size = f"{name}, the exponent of {EXPONENTS[name]},", estimate(found.difference, signed, " ")
+def _of_slope(name: str, exponent: Difference, word: str, margin: float) -> str:
+    shown, size = f"{name}, the exponent of {EXPONENTS[name]},", estimate(exponent.difference, signed, " ")
     if word == DIFFERS:
         return f"{shown} differs by {size}"
     if word == EQUIVALENT:
-        return f"{shown} is equivalent within {margin_of(found.a.value, margin):.2g} ({size})"
+        return f"{shown} is equivalent within {margin_of(exponent.a.value, margin):.2g} ({size})"
     return f"whether {shown} differs is not settled ({size})"
 
 
@@ -144,9 +144,9 @@ def decisions(pair: Pair) -> list[str]:
     return [said for said in (settling_sentence(pair), target_sentence(pair)) if said]
 
 
-def comparison_summary(found: Pair) -> Iterator[Part]:
+def comparison_summary(comparison: Pair) -> Iterator[Part]:
     """Every pair of arms: the verdict in a sentence, what was compared, the differences, the multiplier."""
-    for pair in found.pairs or (found,):
+    for pair in comparison.pairs or (comparison,):
         a, b = pair.names
         yield Sentence(pair.sentence, STRONG, apart=True)
         yield Sentence(f"{pair.what} Below, a is {a} and b is {b}.")
@@ -163,9 +163,9 @@ def slope_table(pair: Pair) -> TextTable:
     """Exponents of L ∝ N^-alpha D^-beta in both arms and their difference."""
     a, b = pair.names
     rows = [
-        [symbol(name), found.a, found.b, found.difference, found.why or pair.verdict[name]]
+        [symbol(name), exponent.a, exponent.b, exponent.difference, exponent.why or pair.verdict[name]]
         for name in EXPONENTS
-        if (found := pair.slopes.get(name))
+        if (exponent := pair.slopes.get(name))
     ]
     rows.append(["ln(loss of b / loss of a)", "", "", pair.offset, pair.verdict["offset"]])
     return TextTable(["", f"a: {a}", f"b: {b}", "b − a", "verdict"], rows, title="Exponents and losses")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from markupsafe import Markup
 
 from mnist_scaling.fitting.fitted import EXACT
-from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.text import (
@@ -44,7 +42,7 @@ def description(fits: Fits) -> list[Markup]:
     """Which law is the nearest, how far off it is, and what the model's own law may miss; or why nothing is quoted."""
     headline, law = fits.headline, fits.laws.get(fits.selected or "")
     if law is None or fits.selected is None:
-        return [Markup("{}").format(spaced(headline.slope_N.why))] if fits.selection.get("reason") else []
+        return [Markup("{}").format(spaced(headline.slope_N.why))] if headline.slope_N.why else []
     if law.rmse_log < EXACT:
         return [Markup("The law <b>{}</b> passes through these losses to rounding.").format(spaced(fits.selected))]
     within = f"{number(100 * law.rmse_log, 2)} %"
@@ -66,11 +64,9 @@ def description(fits: Fits) -> list[Markup]:
 def quote(fits: Fits) -> Markup | None:
     """The numbers to quote; None where there are none."""
     headline = fits.headline
-    shown = {key: tables.quoted_as(headline, key) for key in STATED}
-    slopes: Sequence[tuple[Markup, Interval]]
-    others: Sequence[tuple[Markup, Interval]]
+    known = {key: one for key in STATED if (one := tables.quoted_as(headline, key)).known}
     slopes, others = (
-        [(tables.QUOTED[k], found) for k, found in shown.items() if found.known and k.startswith("slope") == kept]
+        [(tables.QUOTED[key], one) for key, one in known.items() if key.startswith("slope") == kept]
         for kept in (True, False)
     )
     along, where = "", " at the cell of the largest compute"
@@ -78,7 +74,7 @@ def quote(fits: Fits) -> Markup | None:
         along, where = f", along {headline.ray.line}, on which N and D move together", ""
         slopes = [(tables.QUOTED["slope_C"], headline.ray.C), (Markup("in N"), headline.ray.N)]
     parts = [
-        listing([Markup("{} {}").format(name, estimate(found)) for name, found in numbers]) + place
+        listing([Markup("{} {}").format(name, estimate(interval)) for name, interval in numbers]) + place
         for numbers, place in ((slopes, where), (others, ""))
         if numbers
     ]
@@ -91,13 +87,13 @@ def quote(fits: Fits) -> Markup | None:
 
 def ahead(fits: Fits) -> str:
     """The lowest losses beyond the data, by distance; empty where there are none."""
-    known = [one for one in fits.headline.loss if math.isfinite(one.value)]
+    known = [one for one in fits.headline.loss if one.known]
     if not known:
         return ""
     best = " at the best size for its compute" if known[0].optimal else ""
     if fits.headline.ray:
         best = f" along {fits.headline.ray.line}"
-    what = listing([f"{one.reach:g} times: {estimate(Interval(one.value, one.low, one.high))}" for one in known])
+    what = listing([f"{one.reach:g} times: {estimate(one)}" for one in known])
     return f"Predicted loss{best}, by multiple of the largest compute: {what}."
 
 

@@ -64,18 +64,18 @@ _WORDS = {
 """What an exponent says: how many times as much, its sign, and what comes of that."""
 
 
-def _in_words(key: str, found: Interval) -> str:
+def _in_words(key: str, interval: Interval) -> str:
     """What a number says, or why there is none."""
-    if key == "floor" and found.low <= 0:
+    if key == "floor" and interval.low <= 0:
         return "no floor is shown"
     times, sign, text = _WORDS.get(key.removeprefix("middle_"), (1, 1, ""))
-    return text.format(number(times ** (sign * found.value), 2)) if found.known else found.why
+    return text.format(number(times ** (sign * interval.value), 2)) if interval.known else interval.why
 
 
 def quoted_as(headline: Headline, key: str) -> Interval:
     """A number of the headline with the sign that it is quoted with: positive where the loss falls."""
-    found: Interval = getattr(headline, key)
-    return -found if key == "loss_exponent" else found
+    interval: Interval = getattr(headline, key)
+    return -interval if key == "loss_exponent" else interval
 
 
 def quoted_table(fits: Fits) -> TextTable:
@@ -90,8 +90,8 @@ def quoted_table(fits: Fits) -> TextTable:
     line = f"along {headline.ray.line}" if headline.ray else ""
     # Of a model of one variable, the row of that variable says all; the other rows would only say that there is none.
     single = sum(getattr(headline, key).known for key in _SLOPE) < 2
-    for key, found in (("C", headline.ray.C), ("N", headline.ray.N)) if headline.ray else ():
-        rows.append([Markup("−d ln L/d ln {}").format(key), *_shown(found), line])
+    for key, interval in (("C", headline.ray.C), ("N", headline.ray.N)) if headline.ray else ():
+        rows.append([Markup("−d ln L/d ln {}").format(key), *_shown(interval), line])
     for key, name in QUOTED.items():
         quoted = quoted_as(headline, key)
         along = headline.ray is not None and "slope" in key
@@ -100,10 +100,9 @@ def quoted_table(fits: Fits) -> TextTable:
         words = [places.get(key.split("_")[0], ""), _in_words(key, quoted)]
         rows.append([name, *_shown(quoted), ": ".join(filter(None, words))])
     for one in headline.loss:
-        found = Interval(one.value, one.low, one.high)
         size = "at the best size for it" if one.optimal is not False else "N and D share what is added"
         where = line or (size if one.N is not None else "")
-        rows.append([f"loss at {one.reach:g} times the largest compute", *_shown(found), where])
+        rows.append([f"loss at {one.reach:g} times the largest compute", *_shown(one), where])
     note = (
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
         "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance."
@@ -129,10 +128,10 @@ def counts_table(fits: Fits) -> TextTable | None:
     return TextTable(head, rows, note, "What is N?", aside=5) if rows else None
 
 
-def _shown(found: Interval) -> tuple[str, str]:
+def _shown(interval: Interval) -> tuple[str, str]:
     """The value in bold, and its interval: two cells."""
-    value = Markup("<b>{}</b>").format(decimals(found.value)) if found.known else DASH
-    return value, bracket(found) or DASH
+    value = Markup("<b>{}</b>").format(decimals(interval.value)) if interval.known else DASH
+    return value, bracket(interval) or DASH
 
 
 def arms_table(
@@ -176,9 +175,9 @@ def _law_row(name: str, law: LawRecord, selected: bool) -> list[Any]:
 def frontier_table(fits: Fits) -> TextTable:
     """The frontier's exponents in C by every method."""
     rows = []
-    for name, found in fits.frontier.items():
-        status = "; ".join([found.status, *map(spaced, found.flags)])
-        exponents = [found.N_exponent, found.D_exponent, found.loss_exponent]
+    for name, front in fits.frontier.items():
+        status = "; ".join([front.status, *map(spaced, front.flags)])
+        exponents = [front.N_exponent, front.D_exponent, front.loss_exponent]
         rows.append([METHODS[name].replace(" ", NB), *exponents, status])
     head = [f"exponent of {s}" for s in ("N*", "D*", "L*")]
     note, title = f"Exponents in C with {fits.level} intervals.", "Compute-efficient frontier: exponents in C"
@@ -187,15 +186,15 @@ def frontier_table(fits: Fits) -> TextTable:
 
 def future_table(fits: Fits) -> TextTable | None:
     """Rows above a budget as the rows below it foresaw them, where `fit` has worked that out."""
-    found = fits.leave_future_out or []
+    foreseen = fits.leave_future_out or []
     rows = [
         [
             f"1/{one.reach:g} ({one.seen} rows)", ", ".join(f"{k} {count(v)}" for k, v in one.at.items() if k in "ND"),
             one.predicted, decimals(one.measured), "yes" if one.inside else "NO",
         ]
-        for one in found
+        for one in foreseen
     ]  # fmt: skip
-    held = f"{sum(one.inside for one in found)} of {len(found)} losses lie inside of their {fits.level} intervals"
+    held = f"{sum(one.inside for one in foreseen)} of {len(foreseen)} losses lie inside of their {fits.level} intervals"
     head = ["learnt up to this share of the largest C", "row", "predicted loss", "measured", "inside"]
     return TextTable(head, rows, f"{held}.", f"Leave-future-out: {held}", right=(3,)) if rows else None
 
@@ -215,7 +214,7 @@ def settings_table(record: SettingsRecord | None) -> TextTable | None:
     rows: list[list[Any]] = []
     for name, key in record.keys.items():
         for law in key.laws:
-            shown = ", ".join(f"{size} {estimate(found)}" for size, found in law.exponents.items())
+            shown = ", ".join(f"{size} {estimate(exponent)}" for size, exponent in law.exponents.items())
             rows.append([label(name), shown, law.n, key.at_edge])
         if not key.laws:
             rows.append([label(name), key.status, key.cells, key.at_edge])

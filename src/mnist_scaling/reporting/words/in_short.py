@@ -49,8 +49,8 @@ def _slopes(fits: Fits) -> dict[str, Interval]:
     headline = fits.headline
     if headline.ray is not None:
         return {"C": headline.ray.C}
-    found = {"D": headline.slope_D, "N": headline.slope_N, "C": headline.slope_C}
-    return {name: slope for name, slope in found.items() if slope.known}
+    slopes = {"D": headline.slope_D, "N": headline.slope_N, "C": headline.slope_C}
+    return {name: slope for name, slope in slopes.items() if slope.known}
 
 
 def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:

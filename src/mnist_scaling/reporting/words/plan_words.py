@@ -56,11 +56,11 @@ def ground(of: Studied) -> list[Part]:
     return [Sentence(text)]
 
 
-def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
+def card_parts(of: Studied, cards: Sequence[Card]) -> list[Part]:
     """The irregularities: what each check found, and what became of those that runs were to resolve."""
-    seen = [card for card in found if card.status not in (PASS, NOT_APPLICABLE)]
+    seen = [card for card in cards if card.status not in (PASS, NOT_APPLICABLE)]
     rows = [[c.code, c.status, _where(of, c), f"{c.cause} {c.remedy}".strip()] for c in seen]
-    passed, without = ([c.code for c in found if c.status == status] for status in (PASS, NOT_APPLICABLE))
+    passed, without = ([c.code for c in cards if c.status == status] for status in (PASS, NOT_APPLICABLE))
     rest = f"{len(passed)} checks passed ({', '.join(passed)})." if passed else ""
     rest += f" {len(without)} do not apply ({', '.join(without)})." if without else ""
     table = TextTable(["check", "status", "cells", "cause"], rows, title="Irregularities", aside=3)
@@ -74,14 +74,14 @@ def resolved_parts(record: Mapping[str, Any]) -> list[Part]:
     """
     if not record.get("outcomes"):
         return []
-    found = record["outcomes"]
-    losses = [[None if o[k] is None else f"{o[k]:.4f}" for k in ("before", "after")] for o in found]
-    rows = [[o["code"], o["cell"], o["status"], *two] for o, two in zip(found, losses, strict=True)]
+    outcomes = record["outcomes"]
+    losses = [[None if o[k] is None else f"{o[k]:.4f}" for k in ("before", "after")] for o in outcomes]
+    rows = [[o["code"], o["cell"], o["status"], *two] for o, two in zip(outcomes, losses, strict=True)]
     table = TextTable(["check", "cell", "became", "loss before", "after"], rows, title="Resolved", right=(3, 4))
-    told = ", ".join(f"{n} {status}" for status, n in Counter(o["status"] for o in found).items())
+    told = ", ".join(f"{n} {status}" for status, n in Counter(o["status"] for o in outcomes).items())
     ends = {key: [estimate(Interval.of(record[when].get(key))) for when in ("before", "now")] for key in record["now"]}
     moved = "; ".join(f"{spaced(key)} {before} to {now}" for key, (before, now) in ends.items())
-    return [table, Sentence(f"Of {len(found)}: {told}." + (f" The fit moved: {moved}." if moved else ""))]
+    return [table, Sentence(f"Of {len(outcomes)}: {told}." + (f" The fit moved: {moved}." if moved else ""))]
 
 
 def _where(of: Studied, card: Card) -> str:
@@ -90,7 +90,7 @@ def _where(of: Studied, card: Card) -> str:
     return ", ".join([*named[:MOST_NAMED], *([f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else [])])
 
 
-def next_step(of: Studied, found: Sequence[Card], again: str, offer: NextRuns | None) -> list[Part]:
+def next_step(of: Studied, cards: Sequence[Card], again: str, offer: NextRuns | None) -> list[Part]:
     """The command that runs what was written and has not been run, else the one that writes what is worth most.
 
     `again` is the command that was typed.
@@ -98,7 +98,7 @@ def next_step(of: Studied, found: Sequence[Card], again: str, offer: NextRuns | 
     record = resolve_record(of)
     if any(one["status"] == OPEN for one in record.get("outcomes", ())):
         return resolve_parts(of, str(record["command"]))
-    if any(card.asks for card in found):
+    if any(card.asks for card in cards):
         return [next_command(f"{again} resolve=true")]
     return [next_command(f"{again} flops={offer.budget:.2g}")] if offer else []
 
@@ -116,36 +116,36 @@ def resolve_parts(of: Studied, command: str) -> list[Part]:
     return [Sentence(f"{of.folder / layout.RESOLVE} {said}"), next_command(command)]
 
 
-def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
+def next_run_parts(of: Studied, chosen: NextRuns, command: str) -> list[Part]:
     """The runs that were chosen, what they cost, and what they take off the variance of the target."""
     known, rows = len(of.table), []
-    places = [*dict.fromkeys(move.place for move in found.choice.moves)]
+    places = [*dict.fromkeys(move.place for move in chosen.choice.moves)]
     for place in places[:MOST_PLACES]:
-        moves = [move for move in found.choice.moves if move.place == place]
+        moves = [move for move in chosen.choice.moves if move.place == place]
         new = place >= known
-        at = _where_new(found, place - known) if new else of.name_of(int(of.table.rows[place]))
+        at = _where_new(chosen, place - known) if new else of.name_of(int(of.table.rows[place]))
         sums = [(sum(getattr(move, f"{word}s") for move in moves), word) for word in ("trial", "repeat")]
         runs = f"{'' if new else '+ '}{', '.join(plural(n, word) for n, word in sums if n)}"
         share, gain = (sum(getattr(move, key) for move in moves) for key in ("cost", "gain"))
-        rows.append(["new" if new else "", at, runs, _share(share / found.budget), _share(gain)])
+        rows.append(["new" if new else "", at, runs, _share(share / chosen.budget), _share(gain)])
     budget = (
-        f"{power_of_ten(found.budget)} FLOPs"
-        if found.unit == "flops"
-        else f"{duration(found.budget)} of all cores together"
+        f"{power_of_ten(chosen.budget)} FLOPs"
+        if chosen.unit == "flops"
+        else f"{duration(chosen.budget)} of all cores together"
     )
     head = ["", "cell", "runs", "of the budget", "of the variance"]
-    table = TextTable(head, rows, title=f"Next runs within {budget}, for {found.target.meaning}", right=(3, 4))
+    table = TextTable(head, rows, title=f"Next runs within {budget}, for {chosen.target.meaning}", right=(3, 4))
     rest = len(places) - len(rows)
     more = f"And in {plural(rest, 'more cell')}. " if rest else ""
-    return [*([table] if rows else []), Sentence(more + found.message), *([next_command(command)] if command else [])]
+    return [*([table] if rows else []), Sentence(more + chosen.message), *([next_command(command)] if command else [])]
 
 
 def _share(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
 
 
-def _where_new(found: NextRuns, place: int) -> str:
-    cell = found.cells[place]
+def _where_new(chosen: NextRuns, place: int) -> str:
+    cell = chosen.cells[place]
     return " ".join(layout.cell_parts(dict(cell.axes)) if cell.axes else (f"{k}={v:.3g}" for k, v in cell.at.items()))
 
 
@@ -163,7 +163,7 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
         rows.append([label(key), f"{ends} ({source})"])
     seal = row.get(SEAL)
     kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else "Not registered: it counts for nothing."
-    found: list[Part] = [
+    parts: list[Part] = [
         Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}){beyond}:"),
         TextTable(["what", "predicted"], rows),
         Sentence(kept, tone.QUIET),
@@ -171,8 +171,8 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
     if row["warnings"]:
         codes = ", ".join(spaced(code) for code in row["warnings"].split(";"))
         text = f"The fit has warnings ({codes}), and the prediction rests on it: see what it prints."
-        found.append(Sentence(text, tone.WARNING))
-    return [*found, Sentence(command, lead="Next")] if command else found
+        parts.append(Sentence(text, tone.WARNING))
+    return [*parts, Sentence(command, lead="Next")] if command else parts
 
 
 def _value(row: Mapping[str, str], key: str) -> float:
@@ -195,16 +195,16 @@ def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[P
         for row in rows
     ]  # fmt: skip
     head = ["N", "D", "times the compute", "predicted", "measured", "inside", "off by", "regret"]
-    found: list[Part] = [TextTable(head, table)]
+    parts: list[Part] = [TextTable(head, table)]
     if of["scored"]:
-        found.append(
+        parts.append(
             Sentence(
                 f"{of['inside']} of {of['scored']} inside. In ln loss the error is {of['rms']:.3f} (root mean square; "
                 f"mean {of['bias']:+.3f}), the interval's width {of['width']:.3f}, the CRPS {of['crps']:.3f}."
             )
         )
     waiting = of["registered"] - of["scored"]
-    return found + ([Sentence(f"{waiting} of {of['registered']} not scored.", tone.QUIET)] if waiting else [])
+    return parts + ([Sentence(f"{waiting} of {of['registered']} not scored.", tone.QUIET)] if waiting else [])
 
 
 def budget(of: NextBudget) -> list[Part]:
