@@ -149,7 +149,7 @@ def test_grid_edge_advises_what_the_data_allow():
     loss = get_law("kaplan").predict(KAPLAN | {"Nc": 1e-3}, N=n, D=d) * (n / 1e3) ** 0.2  # the smallest is the best
     flag = run(make_table(loss, {"N": n, "D": d, "C": 6 * n * d}), laws=("kaplan",))["grid_edge"]
     assert "smallest one tried" in flag.message
-    assert "a smaller model would need more than the 50000 examples of" in flag.remedy
+    assert "a smaller model would need more than the 50,000 examples of" in flag.remedy
     more = np.append(loss, 1e3), np.append(n, 9e4), np.append(d, 1e12)
     table = make_table(more[0], {"N": more[1], "D": more[2], "C": 6 * more[1] * more[2]})
     assert "Add smaller models at these budgets, or quote" in run(table, laws=("kaplan",))["grid_edge"].remedy

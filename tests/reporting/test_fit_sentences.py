@@ -9,8 +9,8 @@ from mnist_scaling.fitting.ahead import LossAhead
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits, LawRecord
-from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote, sizes_ahead
-from mnist_scaling.reporting.words.fit_tables import quoted_table
+from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote
+from mnist_scaling.reporting.words.fit_tables import exponents_table, quoted_table
 
 
 def fits(rmse: float = 0.01, **headline: Any) -> Fits:
@@ -42,19 +42,31 @@ def test_a_law_through_the_losses_is_held_against_no_noise() -> None:
 
 def test_slopes_alone_are_at_a_cell() -> None:
     found = plain(quote(fits(slope_N=Interval(0.2, 0.1, 0.3), floor=Interval(0.5, 0.4, 0.6))))
-    assert found.endswith(
-        ": −∂ ln L/∂ ln N 0.200 [0.100, 0.300] at the cell of the largest compute; floor E 0.500 [0.400, 0.600]."
-    )
+    assert found.endswith(": −∂ ln L/∂ ln N 0.200 [0.100, 0.300] at the largest cell; floor E 0.500 [0.400, 0.600].")
 
 
 def test_what_has_compute_alone_has_no_best_size() -> None:
     loss = [LossAhead(reach=2.0, C=1e18, value=0.5, low=0.4, high=0.6)]
     found = replace(fits(slope_C=Interval(0.2, 0.1, 0.3), loss=loss), settings={"bootstrap": {"level": 0.95}})
-    assert ahead(found).startswith("Predicted loss, by multiple of the largest compute: 2 times: 0.5")
+    assert ahead(found).startswith("Predicted loss at multiples of the largest compute: 2 times: 0.5")
     names = [str(row[0]) for row in quoted_table(found).rows]
     assert names == ["−d ln L/d ln C", "misfit of ln L", "loss at 2 times the largest compute"]
-    best, shared = (ahead(fits(loss=[replace(loss[0], N=1e6, D=1e7, optimal=own)])) for own in (True, False))
-    assert best.startswith("Predicted loss at the best size for its compute, by")
-    assert shared.startswith("Predicted loss, by multiple of")
-    told = sizes_ahead(fits(loss=[replace(loss[0], N=1e6, D=1e7, optimal=False)]))
-    assert told == "At 2 times, N and D share what is added, for most surfaces have no best size there."
+
+
+def test_predicted_losses_say_at_which_sizes() -> None:
+    both = [LossAhead(reach, 1e18, N=1e6, D=1e7, value=0.5, low=0.4, high=0.6, optimal=reach == 2) for reach in (2, 4)]
+    begins = "Predicted loss at multiples of the largest compute, "
+    assert ahead(fits(loss=both[:1])).startswith(f"{begins}each at the best size for its compute: 2 times")
+    assert ahead(fits(loss=both[1:])).startswith(f"{begins}if model and data grow together: 4 times")
+    said = "each at the best size for its compute (at 4 times, of model and data that grow together): 2 times"
+    assert ahead(fits(loss=both)).startswith(f"{begins}{said}")
+
+
+def test_exponents_are_told_apart() -> None:
+    """The slope to quote comes first; a law's own numbers are named after it."""
+    slopes = {key: Interval(0.2, 0.1, 0.3) for key in ("slope_N", "slope_D", "middle_slope_N", "middle_slope_D")}
+    table = exponents_table(fits(**slopes))
+    assert table is not None
+    assert [str(row[0]) for row in table.rows][:2] == ["slope at the largest cell", "slope in the middle"]
+    assert str(table.rows[0][3]).startswith("quote this")
+    assert exponents_table(fits(slope_N=Interval(0.2, 0.1, 0.3))) is None

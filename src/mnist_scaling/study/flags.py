@@ -161,8 +161,7 @@ KINDS = (
     ),
     Kind(
         GRID_EDGE, WARNING, "an isoFLOP minimum lies at the smallest or the largest size",
-        "Add sizes beyond the edge at these budgets, or quote `N_exponent` of the headline, which is not read off "
-        "these curves.",
+        "Add sizes beyond the edge at these budgets, or quote a in N* ~ C^a, which is not read off these curves.",
         "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that "
         "was tried.",
     ),

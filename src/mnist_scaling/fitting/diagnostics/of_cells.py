@@ -39,7 +39,9 @@ def carried(table: Table) -> list[Flag]:
     for code in sorted({c for row in table.flags for c in row}):
         index = [i for i, row in enumerate(table.flags) if code in row]
         count = f"{len(index)} cell{'s' * (len(index) != 1)}"
-        out.append(Flag(code, f"The study marked {count} as {code}.", cells_of(table, index)))
+        seen = flags.kind(code).seen_when
+        said = f"In {count} {seen}." if seen else f"The table marks {count} as {code}."
+        out.append(Flag(code, said, cells_of(table, index)))
     return out
 
 

@@ -133,7 +133,7 @@ def too_few_cells(table: Table, starved: Sequence[str]) -> list[Flag]:
     """Laws that could not be fitted for want of rows or of distinct sizes."""
     if not starved:
         return []
-    text = f"The table's {len(table)} cells are too few for {', '.join(starved)}."
+    text = f"The table's {len(table)} cells are too few for the laws {', '.join(starved).replace('_', ' ')}."
     return [Flag(flags.TOO_FEW_CELLS, text, laws=tuple(starved))]
 
 
@@ -166,9 +166,9 @@ def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:
     if blocked:
         steps.append(
             f"{'at' if steps else 'At'} {len(blocked)} of them a smaller model would need more than the "
-            f"{table.inputs['D'].max():.6g} examples of the largest cells, so leave these budgets out"
+            f"{table.inputs['D'].max():,.0f} examples of the largest cells, so leave these budgets out"
         )
-    fix = f"{'; '.join(steps)}, or quote `N_exponent`, which is not read off these curves."
+    fix = f"{'; '.join(steps)}, or quote a in N* ~ C^a, which is not read off these curves."
     severity = flags.WARNING if usable < 3 or len(edges) > usable else flags.INFO
     return [Flag(flags.GRID_EDGE, text, cells_of(table, sorted(index)), severity=severity, remedy=fix)]
 

@@ -1,5 +1,5 @@
 // Without this script the page shows everything; with it, points and rows of one cell find each other, tables sort,
-// figures hide what is not wanted and can be saved, and the model answers what if.
+// figures hide series and can be saved, and the model answers what if.
 "use strict";
 const all = (query, root = document) => [...root.querySelectorAll(query)];
 const make = (parent, tag, text = "", attributes = {}) => {
@@ -12,7 +12,7 @@ const button = (parent, text, act, attributes = {}) =>
   make(parent, "button", text, { type: "button", ...attributes }).addEventListener("click", act);
 const shown = (value, digits = 4) => isNaN(value) ? value : String(+(+value).toPrecision(digits));
 
-// A cell that was picked is marked in every figure and every table.
+// A picked cell is marked in every figure and table.
 let picked = null;
 function ring(point) {
   const mark = document.createElementNS(point.namespaceURI, "circle"), box = point.getBBox();
@@ -149,13 +149,16 @@ function whatIf({ C, reach, loss, N, floor, cells }) {
       const bands = C.map((_, place) => band([loss, N][column], place));
       all("tr:has(td)", section).forEach(({ cells: [, ...row] }, i) => {
         const one = bands[top + 1 + i];
-        row[column].textContent = one ? `${shown(one[1], 2)} [${shown(one[0], 2)}, ${shown(one[2], 2)}]` : "–";
+        const [low, x, high] = (one || []).map((v) => v < 100 ? v.toPrecision(2) : shown(v, 2));
+        row[column].textContent = one ? `${x} [${low}, ${high}]` : "–";
       });
       panel(svg, bands, column ? [] : cells);
     });
   }
   function panel(svg, bands, points) {
     const known = bands.flatMap((one, i) => one ? [[C[i], ...one]] : []);
+    svg.style.display = known[1] ? "" : "none";
+    if (!known[1]) return;
     const values = [...known.flatMap((one) => one.slice(1)), ...points.map((one) => one[1])];
     const [low, high] = svg.limits ?? [Math.min(...values), Math.max(...values)];
     const x = (c) => 44 + 246 * Math.log(c / C[0]) / Math.log(C.at(-1) / C[0]);

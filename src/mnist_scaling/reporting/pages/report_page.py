@@ -53,6 +53,7 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         findings=report_words.findings(study, change),
         not_shown=report_words.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
+        exponents=fit_tables.exponents_table(fits),
         counts=fit_tables.counts_table(fits),
         laws=laws,
         frontier=frontier,

@@ -69,7 +69,7 @@ def quote(fits: Fits) -> Markup | None:
         [(tables.QUOTED[key], one) for key, one in known.items() if key.startswith("slope") == kept]
         for kept in (True, False)
     )
-    along, where = "", " at the cell of the largest compute"
+    along, where = "", " at the largest cell"
     if headline.ray is not None:
         along, where = f", along {headline.ray.line}, on which N and D move together", ""
         slopes = [(tables.QUOTED["slope_C"], headline.ray.C), (Markup("in N"), headline.ray.N)]
@@ -86,15 +86,20 @@ def quote(fits: Fits) -> Markup | None:
 
 
 def ahead(fits: Fits) -> str:
-    """The lowest losses beyond the data, by distance; empty where there are none."""
+    """The lowest losses beyond the data, by distance, and at which sizes; empty where there are none."""
     known = [one for one in fits.headline.loss if one.known]
     if not known:
         return ""
-    best = " at the best size for its compute" if known[0].optimal else ""
-    if fits.headline.ray:
-        best = f" along {fits.headline.ray.line}"
     what = listing([f"{one.reach:g} times: {estimate(one)}" for one in known])
-    return f"Predicted loss{best}, by multiple of the largest compute: {what}."
+    together = [f"{one.reach:g}" for one in known if one.optimal is False]
+    sizes = ", each at the best size for its compute" if known[0].optimal else ""
+    if fits.headline.ray:
+        sizes = f", along {fits.headline.ray.line}"
+    elif len(together) == len(known):
+        sizes = ", if model and data grow together"
+    elif together:
+        sizes += f" (at {listing(together)} times, of model and data that grow together)"
+    return f"Predicted loss at multiples of the largest compute{sizes}: {what}."
 
 
 def asked(fits: Fits) -> str:
@@ -105,14 +110,6 @@ def asked(fits: Fits) -> str:
     point = ", ".join(f"{k} = {count(v)}" for k, v in one.at.items())
     far = f"{estimate(one)}, at {number(one.reach)} times the largest compute."
     return f"Predicted loss at {point}: {far if one.known else one.why}"
-
-
-def sizes_ahead(fits: Fits) -> str:
-    """Where those losses are at no best size; empty where they are."""
-    shared = [f"{one.reach:g}" for one in fits.headline.loss if one.optimal is False]
-    if not shared:
-        return ""
-    return f"At {listing(shared)} times, N and D share what is added, for most surfaces have no best size there."
 
 
 def other_counts(fits: Fits) -> Markup | None:
@@ -202,9 +199,8 @@ def _analysis(fits: Fits) -> Iterator[Part]:
     yield from settings_summary(fits.settings_laws)
     yield Sentence("Flags", STRONG, apart=True) if fits.flags else Sentence("No flags.", GOOD, apart=True)
     yield from flags(fits)
+    yield from filter(None, (tables.exponents_table(fits),))
     yield from _quoted(fits)
-    if told := sizes_ahead(fits):
-        yield Sentence(told)
 
 
 def _rows(fits: Fits) -> Iterator[Part]:

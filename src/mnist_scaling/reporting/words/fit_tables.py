@@ -37,7 +37,7 @@ _SLOPE = {
 
 
 QUOTED = {
-    **_SLOPE, **{f"middle_{key}": name for key, name in _SLOPE.items()},
+    **_SLOPE,
     "N_exponent": Markup("a in N* ∝ C<sup>a</sup>"), "D_exponent": Markup("b in D* ∝ C<sup>b</sup>"),
     "loss_exponent": Markup("c in L* ∝ C<sup>−c</sup>"), "floor": Markup("floor E"), "misfit": Markup("misfit of ln L"),
     "asked": Markup("loss"),
@@ -45,7 +45,7 @@ QUOTED = {
 """The keys of the headline, and what they are called."""
 
 
-ONLY_IF_KNOWN = ("slope_C", "middle_slope_C", "asked")
+ONLY_IF_KNOWN = ("slope_C", "D_exponent", "loss_exponent", "asked")
 """Rows that are left out where there is no number: nobody asked for it, or other rows say the same."""
 
 
@@ -57,7 +57,7 @@ _WORDS = {
     "slope_N": (2, -1, "twice the parameters leave {} of the loss"),
     "slope_D": (2, -1, "twice the data leaves {} of the loss"),
     "slope_C": (2, -1, "twice the compute leaves {} of the loss"),
-    "N_exponent": (10, 1, "ten times the compute is best spent on {} times the parameters (`N_exponent`)"),
+    "N_exponent": (10, 1, "ten times the compute is best spent on {} times the parameters"),
     "D_exponent": (10, 1, "and on {} times the data"),
     "loss_exponent": (10, -1, "ten times the compute, spent like that, leaves {} of the loss"),
 }
@@ -68,7 +68,9 @@ def _in_words(key: str, interval: Interval) -> str:
     """What a number says, or why there is none."""
     if key == "floor" and interval.low <= 0:
         return "no floor is shown"
-    times, sign, text = _WORDS.get(key.removeprefix("middle_"), (1, 1, ""))
+    if key == "misfit":
+        return f"the law misses the loss by {number(100 * interval.value, 2)} %, noise apart"
+    times, sign, text = _WORDS.get(key, (1, 1, ""))
     return text.format(number(times ** (sign * interval.value), 2)) if interval.known else interval.why
 
 
@@ -85,7 +87,7 @@ def quoted_table(fits: Fits) -> TextTable:
         return TextTable([], [], headline.slope_N.why)
     point = ", ".join(f"{k} = {count(v)}" for k, v in headline.asked.at.items())
     cell = ", ".join(f"{k} = {count(v)}" for k, v in headline.at.items() if k in "ND") or "its largest C"
-    places = {"slope": f"at {cell}", "middle": "in the middle of the grid", "asked": f"at {point}"}
+    places = {"slope": f"at {cell}", "asked": f"at {point}"}
     rows: list[list[Any]] = []
     line = f"along {headline.ray.line}" if headline.ray else ""
     # Of a model of one variable, the row of that variable says all; the other rows would only say that there is none.
@@ -100,7 +102,7 @@ def quoted_table(fits: Fits) -> TextTable:
         words = [places.get(key.split("_")[0], ""), _in_words(key, quoted)]
         rows.append([name, *_shown(quoted), ": ".join(filter(None, words))])
     for one in headline.loss:
-        size = "at the best size for it" if one.optimal is not False else "N and D share what is added"
+        size = "at the best size for it" if one.optimal is not False else "if model and data grow together"
         where = line or (size if one.N is not None else "")
         rows.append([f"loss at {one.reach:g} times the largest compute", *_shown(one), where])
     note = (
@@ -108,6 +110,25 @@ def quoted_table(fits: Fits) -> TextTable:
         "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance."
     )
     return TextTable(["", "value", f"{fits.level} interval", "in words"], rows, note)
+
+
+def exponents_table(fits: Fits) -> TextTable | None:
+    """What goes by the name of an exponent of N or D in one study, and what each one is; None where one is unknown."""
+    headline, law, change = fits.headline, fits.laws.get(fits.selected or ""), fits.tuning_change
+    if not (headline.slope_N.known and headline.slope_D.known):
+        return None
+    rows: list[list[Any]] = [
+        ["slope at the largest cell", headline.slope_N, headline.slope_D, "quote this: what larger runs start from"],
+        ["slope in the middle", headline.middle_slope_N, headline.middle_slope_D, "the same in the middle of the grid"],
+    ]
+    own = [value for key, value in law.shown.items() if key.startswith(("alpha", "beta"))] if law else []
+    if len(own) == 2:
+        what = "numbers in a formula, not slopes of the loss: compare them with none of another law"
+        rows.append([Markup("α and β of the law {}").format(spaced(fits.selected or "")), *own, what])
+    if change is not None and change.status == OK:
+        what = "one slope for all cells, of validation losses: with it the tuned grid is compared to the untuned one"
+        rows.append(["α and β of a plane", *(change.plane["tuned"].get(k) for k in EXPONENT_OF), what])
+    return TextTable(["", "of N", "of D", "what it is"], rows, title="Which exponent is which", aside=3)
 
 
 def counts_table(fits: Fits) -> TextTable | None:

@@ -23,8 +23,8 @@ SIZES = {"D": "data", "N": "parameters", "C": "compute"}
 HIGH, FAIR, LOW = "high", "fair", "low"
 """How far the numbers can be trusted."""
 
-WIDE = 0.5
-"""An interval that is wider than this share of its value to either side is a reason for doubt."""
+WIDE, OPEN = 0.5, 1.0
+"""An interval that reaches farther than these shares of its value to either side: a reason for doubt; low trust."""
 
 CERTIFIED = 0.9
 """So are cells of which fewer than this share are certified tuned."""
@@ -38,7 +38,9 @@ def answer(fits: Fits) -> AnswerRecord:
     slopes, why = _slopes(fits), fits.why or fits.headline.slope_N.why
     doubts = [*_doubts(fits, slopes)]
     grave = any(flag.severity == ERROR for flag in fits.flags) or any(slope.low <= 0 for slope in slopes.values())
-    trust = LOW if grave or not slopes else FAIR if doubts else HIGH
+    # One wide interval of several is a doubt of its own, which is named.
+    grave |= all(_off(slope) > OPEN for slope in slopes.values())
+    trust = LOW if grave else FAIR if doubts else HIGH
     sentence = _sentence(fits, slopes) if slopes else f"Quote no single exponent. {why}"
     advised = (flag.remedy for flag in warnings(fits) if flag.remedy)
     return AnswerRecord(sentence, trust, doubts, fits.data.unfinished or next(advised, ""))
@@ -68,16 +70,22 @@ def _ratio(slope: Interval) -> Interval:
     return Interval(FACTOR**-slope.value, FACTOR**-slope.high, FACTOR**-slope.low)
 
 
+def _off(slope: Interval) -> float:
+    """How far the interval reaches from the value, as a share of the value."""
+    return max(slope.high - slope.value, slope.value - slope.low) / abs(slope.value)
+
+
 def _doubts(fits: Fits, slopes: dict[str, Interval]) -> Iterator[str]:
     """Reasons for doubt, from the model, the cells and the flags."""
     if slopes and not fits.headline.settled:
         yield "no law is shown to hold, so the intervals rest on smoothness alone"
     for name, slope in slopes.items():
-        off = max(slope.high - slope.value, slope.value - slope.low)
         if slope.low <= 0:
             yield f"the data do not show that the loss falls with {SIZES[name]}"
-        elif off > WIDE * slope.value:
-            yield f"the exponent of {SIZES[name]} is known to ±{100 * off / slope.value:.0f} %"
+        elif _off(slope) > OPEN:
+            yield f"low for the exponent of {SIZES[name]}, which may be twice as large, or near 0"
+        elif _off(slope) > WIDE:
+            yield f"the exponent of {SIZES[name]} is uncertain by {100 * _off(slope):.0f} %"
     certified = fits.data.certified
     if certified is not None and certified < CERTIFIED:
         yield f"{100 * certified:.0f} % of the cells are certified tuned"
@@ -91,7 +99,7 @@ def _doubts(fits: Fits, slopes: dict[str, Interval]) -> Iterator[str]:
 
 def trusted(answer: AnswerRecord) -> str:
     """How far to trust it, and the reasons for no further, as one sentence."""
-    return f"Trust: {answer.trust}{': ' if answer.reasons else ''}{'; '.join(answer.reasons).rstrip('.')}."
+    return f"Trust: {'; '.join([answer.trust, *answer.reasons]).rstrip('.')}."
 
 
 def warnings(fits: Fits) -> list[Flag]:
