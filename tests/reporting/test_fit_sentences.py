@@ -54,7 +54,7 @@ def test_what_has_compute_alone_has_no_best_size() -> None:
 
 
 def test_predicted_losses_say_at_which_sizes() -> None:
-    both = [LossAhead(reach, 1e18, N=1e6, D=1e7, value=0.5, low=0.4, high=0.6, optimal=reach == 2) for reach in (2, 4)]
+    both = [LossAhead(0.5, 0.4, 0.6, reach=r, C=1e18, N=1e6, D=1e7, optimal=r == 2) for r in (2, 4)]
     begins = "Predicted loss at multiples of the largest compute, "
     assert ahead(fits(loss=both[:1])).startswith(f"{begins}each at the best size for its compute: 2 times")
     assert ahead(fits(loss=both[1:])).startswith(f"{begins}if model and data grow together: 4 times")
