@@ -41,18 +41,18 @@ def test_every_key_stands_against_both_sizes_with_its_law(grid: Path) -> None:
     found = best_settings(study)
     assert isinstance(found, BestSettings)
     assert [[p.variable for p in row] for row in found.rows] == [["N", "D", "loss"]] * 2
-    for row, key, column in zip(found.rows, KEYS, (0, 1), strict=True):
-        one = laws[key.name]
+    for row, (key, log), column in zip(found.rows, KEYS.items(), (0, 1), strict=True):
+        one = laws[key]
         for panel in row[:2]:
-            np.testing.assert_array_equal(panel.points["value"], best_values(tried, column, key.log)[0])
+            np.testing.assert_array_equal(panel.points["value"], best_values(tried, column, log)[0])
             np.testing.assert_array_equal(panel.points["x"], [c.sizes[panel.variable] for c in tried])
             assert panel.other is not None
             assert set(panel.lines["level"]) == {c.sizes[panel.other] for c in tried}
             for _, at in panel.lines.iloc[::37].iterrows():
-                here = prior(laws, **{panel.variable: at["x"], panel.other: at["level"]})[key.name]
+                here = prior(laws, **{panel.variable: at["x"], panel.other: at["level"]})[key]
                 assert (at["value"], at["low"], at["high"]) == pytest.approx((here.value, here.low, here.high))
             assert panel.lines["x"].max() == pytest.approx(panel.target["x"].item())
-            assert panel.target["value"].item() == prior(laws, **AT)[key.name].value
+            assert panel.target["value"].item() == prior(laws, **AT)[key].value
         assert row[0].ends == (one.range.low, one.range.high)
         assert row[2].points["x"].tolist() == study.cells.loc[row[2].points.index, "loss"].tolist()
     assert found.rows[0][0].ends == pytest.approx((1e-4, 0.1))
