@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import tempfile
 import threading
@@ -91,7 +92,9 @@ def measure(
 
 
 def _measured(outcome: TrainResult) -> dict[str, Any]:
-    return {name: value for name, value in asdict(outcome).items() if name != "state"}
+    """A result as JSON gives it back, which has no tuples, without its state."""
+    result = json.loads(json.dumps(asdict(outcome)))
+    return {name: value for name, value in result.items() if name != "state"}
 
 
 def of_job(record: Mapping[str, Any], job: Job, notes: Mapping[str, Any]) -> dict[str, Any]:
