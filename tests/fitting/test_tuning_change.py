@@ -43,7 +43,7 @@ def test_exact_planes_are_recovered() -> None:
 def test_the_change_is_the_slope_of_the_ratio_with_a_wider_twin() -> None:
     table = cells(0.03)
     part = tuning_change(table, level=0.9).slices[0]
-    x, y = np.log(table.D[part.index]), np.log(table.tuned / table.untuned)[part.index]
+    x, y = np.log(table.D[part.rows]), np.log(table.tuned / table.untuned)[part.rows]
     change, wider = (part.exponents[source] for source in ("change", "simultaneous"))
     assert change.value == wider.value == pytest.approx(-stats.linregress(x, y).slope)
     assert wider.low < change.low < change.value < change.high < wider.high
@@ -83,7 +83,7 @@ def test_a_cell_without_one_of_the_two_is_left_out() -> None:
     untuned[3] = tuned[7] = np.nan
     found = tuning_change(replace(table, untuned=untuned, tuned=tuned))
     assert found.left_out.tolist() == [3, 7]
-    assert all({3, 7}.isdisjoint(part.index) for part in found.slices)
+    assert all({3, 7}.isdisjoint(part.rows) for part in found.slices)
     assert found.plane["change"]["N"].value == pytest.approx(-0.1)
 
 
@@ -114,7 +114,7 @@ def test_an_axis_that_stands_still_has_no_slices_of_its_own() -> None:
     table = cells()
     few = TunedCells(*(getattr(table, k)[:4] for k in ("N", "D", "untuned", "selected", "tuned", "tuned_se")))
     few = replace(few, D=few.N * 3, levels={"N": few.N, "D": np.zeros(4)})
-    assert [(s.variable, s.fixed, len(s.index)) for s in tuning_change(few).slices] == [("N", None, 4)]
+    assert [(s.variable, s.fixed, len(s.rows)) for s in tuning_change(few).slices] == [("N", None, 4)]
 
 
 def test_no_plane_through_sizes_that_move_together() -> None:

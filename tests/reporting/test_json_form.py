@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mnist_scaling.fitting.uncertainty.interval import INLINE, OMITTED
 from mnist_scaling.reporting.documents.fits_json import read_fits
-from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED, plain, read
+from mnist_scaling.reporting.documents.json_form import plain, read
 
 
 @dataclass(frozen=True)

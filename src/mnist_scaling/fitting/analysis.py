@@ -125,7 +125,7 @@ def _model(
         return None, SAME_LOSS
     if best is None:
         return None, ""
-    rows, inputs = table.take(best.part.index), best.law.inputs
+    rows, inputs = table.take(best.part.rows), best.law.inputs
     if is_joint(best.law):
         inputs = ("N", "D")
     # Laws that somebody named are the base; the misfit is added to them all the same.

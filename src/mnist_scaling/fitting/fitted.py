@@ -80,12 +80,12 @@ class Fitted:
 
 def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:
     """Estimate, bootstrap and hold-out of one law on the rows of a slice."""
-    rows = table.take(part.index)
+    rows = table.take(part.rows)
     logs = rows.logs(law.inputs)
     weights = weights_from(options.settings.weights, rows)
     fit = fit_law(law, logs, rows.y, options.settings, weights, seed_noise(rows))
     noise = row_noise(fit, rows)
-    thetas, settled = bootstrap(fit, draws, noise, part.index)
+    thetas, settled = bootstrap(fit, draws, noise, part.rows)
     t_factor = student_factor(noise.dof, draws.level)
     cost = rows.log_cost(law.inputs)
     return Fitted(

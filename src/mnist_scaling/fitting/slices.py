@@ -43,8 +43,8 @@ class Slice:
     or None for all rows."""
     value: float | None
     """Of the fixed variable."""
-    index: np.ndarray
-    """Positions of the rows."""
+    rows: np.ndarray
+    """Positions of the rows; in fits.json, their numbers in the file."""
 
 
 @dataclass(frozen=True)
@@ -179,15 +179,15 @@ def refusal(law: Law, table: Table, part: Slice) -> str:
 
 
 def _refuse_line(law: Law, table: Table, part: Slice) -> str:
-    distinct = len(table.take(part.index).levels(part.variable))
+    distinct = len(table.take(part.rows).levels(part.variable))
     places = {"frontier": "on the lower hull", "budget": "at distinct budgets", ALONG: "along the ladder"}
     where = places.get(part.fixed or "", "in the table")
     if part.value is not None:
         where = f"at the largest {part.fixed} ({part.value:.4g})"
     if distinct < law.levels:
         return f"not fitted: {distinct} distinct {part.variable} {where}, but {law.levels} are needed"
-    if len(part.index) <= law.size:
-        return f"not fitted: {len(part.index)} rows {where}, but {law.size} parameters need {law.size + 1}"
+    if len(part.rows) <= law.size:
+        return f"not fitted: {len(part.rows)} rows {where}, but {law.size} parameters need {law.size + 1}"
     return ""
 
 

@@ -178,7 +178,7 @@ def leverage(studied: Studied) -> Card:
     variance = max(float((fit.residual**2).sum()) / (fit.n - fit.free), EXACT**2)
     distance = fit.residual**2 * h / (fit.free * variance * (1 - h) ** 2)
     of = f"{found.law.name} (largest Cook's distance {distance.max():.2f})."
-    cells = _rows(studied.table.rows[found.part.index[distance > DECIDES]])
+    cells = _rows(studied.table.rows[found.part.rows[distance > DECIDES]])
     if not cells:
         return Card(PASS, f"No cell decides alone about {of}")
     said = f"{len(cells)} of {fit.n} cells, each alone, would move {of}"
@@ -194,7 +194,7 @@ def small_models_bend(studied: Studied) -> Card:
     found = _joint_law(studied)
     if found is None:
         return NO_LAW
-    table, fit = studied.table.take(found.part.index), found.fit
+    table, fit = studied.table.take(found.part.rows), found.fit
     small = next(iter(table.by_level("N").values()))
     rest = np.setdiff1d(np.arange(fit.n), small)
     free = len(rest) - fit.law.size

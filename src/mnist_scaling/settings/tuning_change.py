@@ -27,7 +27,7 @@ from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table, level_of
 from mnist_scaling.fitting.slices import ray_of
 from mnist_scaling.fitting.uncertainty.bootstrap import interval
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import INLINE, Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents
 from mnist_scaling.fitting.uncertainty.luck import Field, luck, ratios
 
@@ -94,9 +94,9 @@ class SliceChange:
     """The other variable; None where the grid does not vary it."""
     at: float
     """Where on the fixed variable's axis."""
-    index: np.ndarray
-    """Positions of the cells."""
-    exponents: dict[str, Interval]
+    rows: np.ndarray
+    """Positions of the cells; in fits.json, their numbers in the file."""
+    exponents: Mapping[str, Interval] = field(default_factory=dict, metadata=INLINE)
     """By `SOURCES`, `CHANGE` and `SIMULTANEOUS`."""
 
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 OMITTED = {"omitted": True}
 """Metadata of a field that a file leaves out where it holds its default."""
 
+INLINE = {"inline": True}
+"""Metadata of a mapping whose keys a file has beside the other fields."""
+
 MAJORITY = 0.5
 """Share of the surfaces that must have a quantity for it to be given."""
 

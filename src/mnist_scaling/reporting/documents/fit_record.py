@@ -13,11 +13,10 @@ from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
 from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.laws.base import Law
-from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents import fits_json as file
-from mnist_scaling.reporting.documents.fits_json import OK, Fits, LawRecord, SliceRecord
+from mnist_scaling.reporting.documents.fits_json import OK, Fits, LawRecord
 from mnist_scaling.study.flags import NOT_CONVERGED
 
 
@@ -62,7 +61,7 @@ def _law(f: Fitted, result: Result) -> LawRecord:
         objective=fit.objective,
         rmse_log=fit.rmse,
         aicc=f.aicc,
-        holdout=replace(f.holdout, rows=result.table.rows[f.part.index][list(f.holdout.rows)].tolist()),
+        holdout=replace(f.holdout, rows=result.table.rows[f.part.rows][list(f.holdout.rows)].tolist()),
         params=f.params,
         slopes=f.slopes,
         fit={
@@ -77,7 +76,7 @@ def _law(f: Fitted, result: Result) -> LawRecord:
             "draws_converged": f.settled,
         },
         residuals=[
-            {"row": result.table.rows[i], "residual": r} for i, r in zip(f.part.index, fit.residual, strict=True)
+            {"row": result.table.rows[i], "residual": r} for i, r in zip(f.part.rows, fit.residual, strict=True)
         ],
     )
 
@@ -102,17 +101,12 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
         source=law.source,
         inputs=law.inputs,
         status=why,
-        n=len(part.index),
+        n=len(part.rows),
         params={p.name: Interval() for p in law.parameters},
         units={p.name: p.unit for p in law.parameters},
         flags=result.law_flags.get(law.name, []),
-        slice=_part(part, result.table),
+        slice=replace(part, rows=result.table.rows[part.rows].tolist()) if part.variable else None,
     )
-
-
-def _part(part: Slice, table: Table) -> SliceRecord | None:
-    rows = table.rows[part.index].tolist()
-    return SliceRecord(part.variable, part.fixed, part.value, rows) if part.variable else None
 
 
 def _settings(result: Result) -> dict[str, Any]:

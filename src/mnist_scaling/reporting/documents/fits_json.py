@@ -16,8 +16,9 @@ from mnist_scaling.fitting.ahead import Foreseen
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import HoldOut
 from mnist_scaling.fitting.headline import Headline
-from mnist_scaling.fitting.uncertainty.interval import OMITTED, UNKNOWN, Interval
-from mnist_scaling.reporting.documents.json_form import INLINE, read
+from mnist_scaling.fitting.slices import Slice
+from mnist_scaling.fitting.uncertainty.interval import INLINE, OMITTED, UNKNOWN, Interval
+from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
@@ -39,16 +40,6 @@ class AnswerRecord:
 
 
 @dataclass(frozen=True)
-class SliceRecord:
-    """Rows along which one variable moves."""
-
-    variable: str
-    fixed: str | None
-    value: float | None
-    rows: Sequence[int]
-
-
-@dataclass(frozen=True)
 class LawRecord:
     """One law, fitted or refused; one that was refused has no number."""
 
@@ -65,7 +56,7 @@ class LawRecord:
     units: Mapping[str, str] = field(default_factory=dict)
     slopes: Mapping[str, Interval] = field(default_factory=dict)
     flags: Sequence[str] = ()
-    slice: SliceRecord | None = None
+    slice: Slice | None = None
     fit: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
     residuals: Sequence[Mapping[str, Any]] | None = field(default=None, metadata=OMITTED)
     """row, and residual: ln(measured / fitted) of it."""

@@ -15,10 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from mnist_scaling.fitting.uncertainty.interval import OMITTED
-
-INLINE = {"inline": True}
-"""Metadata of a field, as `OMITTED` is."""
+from mnist_scaling.fitting.uncertainty.interval import INLINE, OMITTED
 
 
 def plain(value: Any) -> Any:

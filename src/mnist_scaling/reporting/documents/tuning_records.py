@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import OMITTED, Interval
-from mnist_scaling.reporting.documents.json_form import INLINE
 from mnist_scaling.reporting.text import estimate, listing, short, three_digits
 from mnist_scaling.settings.setting_laws import (
     CellTrials,
@@ -20,7 +19,7 @@ from mnist_scaling.settings.setting_laws import (
     setting_laws,
     share_of_range,
 )
-from mnist_scaling.settings.tuning_change import SOURCES, TunedCells, tuning_change
+from mnist_scaling.settings.tuning_change import SOURCES, SliceChange, TunedCells, tuning_change
 from mnist_scaling.study.columns import label
 
 OK = "ok"
@@ -31,23 +30,12 @@ USELESS = 0.5
 
 
 @dataclass(frozen=True)
-class ChangeSlice:
-    """Exponents along one line of the grid, by source of the losses."""
-
-    variable: str
-    fixed: str | None
-    at: float | None
-    rows: Sequence[int]
-    exponents: Mapping[str, Interval] = field(default_factory=dict, metadata=INLINE)
-
-
-@dataclass(frozen=True)
 class TuningRecord:
     """What tuning changed (`settings.tuning_change`)."""
 
     status: str = OK
     setting: Mapping[str, Any] = field(default_factory=dict)
-    slices: Sequence[ChangeSlice] = ()
+    slices: Sequence[SliceChange] = ()
     plane: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     cells: Sequence[Mapping[str, Any]] = ()
     level: float | None = field(default=None, metadata=OMITTED)
@@ -108,7 +96,7 @@ def tuning_change_record(
     if change is None or not change.slices:
         why = why or "Fewer than three cells in a line have both an untuned run and repeats of the tuned setting."
         return TuningRecord(why, setting, cells=table)
-    slices = [ChangeSlice(s.variable, s.fixed, s.at, rows[s.index].tolist(), s.exponents) for s in change.slices]
+    slices = [replace(part, rows=rows[part.rows].tolist()) for part in change.slices]
     left_out = rows[change.left_out].tolist()
     return TuningRecord(OK, setting, slices, change.plane, table, change.level, left_out)
 

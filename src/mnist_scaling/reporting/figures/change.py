@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mnist_scaling.reporting.documents.loading import Study, axis_value
-from mnist_scaling.reporting.documents.tuning_records import OK, ChangeSlice, TuningRecord
+from mnist_scaling.reporting.documents.tuning_records import OK, TuningRecord
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.text import Missing
-from mnist_scaling.settings.tuning_change import SOURCES
+from mnist_scaling.settings.tuning_change import SOURCES, SliceChange
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
 
@@ -32,12 +32,12 @@ class Change:
     note: str
 
     @property
-    def slices(self) -> dict[str, list[ChangeSlice]]:
+    def slices(self) -> dict[str, list[SliceChange]]:
         """By variable."""
         variables = dict.fromkeys(part.variable for part in self.record.slices)
         return {name: [part for part in self.record.slices if part.variable == name] for name in variables}
 
-    def level(self, part: ChangeSlice) -> str:
+    def level(self, part: SliceChange) -> str:
         """The level that a slice is at, such as ``data fraction 1/4``; empty where there is one slice only."""
         other = self.other[part.variable]
         return f"{label(other)} {axis_value(part.at, other)}" if other and part.fixed else ""
@@ -90,7 +90,7 @@ def draw_change(data: Change) -> Figure:
     return figure
 
 
-def _curves(axes: Axes, data: Change, parts: Sequence[ChangeSlice]) -> None:
+def _curves(axes: Axes, data: Change, parts: Sequence[SliceChange]) -> None:
     variable, ends = parts[0].variable, [*parts[:1], *parts[1:][-1:]]
     lines = [data.cells.loc[list(part.rows)] for part in ends]
     for part, rows in zip(ends, lines, strict=True):
@@ -113,7 +113,7 @@ def _curves(axes: Axes, data: Change, parts: Sequence[ChangeSlice]) -> None:
     axes.set_title(f"Loss against {NAMES[variable]}", loc="left")
 
 
-def _slopes(axes: Axes, data: Change, parts: Sequence[ChangeSlice]) -> None:
+def _slopes(axes: Axes, data: Change, parts: Sequence[SliceChange]) -> None:
     """Exponents at every level of the other axis, untuned beside tuned."""
     places, variable = np.arange(len(parts)), parts[0].variable
     other = data.other[variable]
