@@ -236,7 +236,7 @@ def test_what_the_model_does_not_hold_is_said():
     table = grid(noise=0.02)
     unique = np.minimum(table.inputs["D"], np.median(table.inputs["D"]))
     repeated = replace(table, inputs={**table.inputs, "U": unique})
-    assert "the model of the headline is of N and D: U is not in it" in analyse(repeated, QUICK).notes
+    assert "the numbers to quote are of N and D: U is not in their model" in analyse(repeated, QUICK).notes
     alone = analyse(repeated, replace(QUICK, laws=("repeated",)))
     assert alone.fitted
     assert alone.headline.slope_N.why.startswith("Nothing is quoted: the model is of N and D, and repeated is of")

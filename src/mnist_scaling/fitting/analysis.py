@@ -159,11 +159,11 @@ def _not_in_model(model: Model | None, fitted: dict[str, Fitted]) -> list[str]:
     if rows:
         which = ", ".join(f"row {row['row']}" for row in rows[:MOST_NAMED]) + (", …" if len(rows) > MOST_NAMED else "")
         notes.append(
-            f"{len(rows)} of {len(model.rows)} rows lie far off their neighbours and are not in the model of the "
-            f"headline ({which}); the laws are fitted to all"
+            f"{len(rows)} of {len(model.rows)} rows lie far off their neighbours and are not in the numbers to quote "
+            f"({which}); the laws are fitted to all"
         )
     if any("U" in f.law.inputs for f in fitted.values()):
-        notes.append("the model of the headline is of N and D: U is not in it")
+        notes.append("the numbers to quote are of N and D: U is not in their model")
     return notes
 
 

@@ -122,13 +122,13 @@ KINDS = (
     ),
     Kind(
         MISFIT, WARNING, "what the law misses is more than a cell's noise",
-        "Quote the headline, whose intervals hold the misfit, and no parameter of a law; `residuals` of "
+        "Quote the numbers of the line `Quote`, which allow for it, and no parameter of a law; `residuals` of "
         "each law in fits.json show where it misses.",
         "That any of the laws holds: what the best of them misses is larger than the noise.",
     ),
     Kind(
-        FORMS_DISAGREE, INFO, "laws that fit about equally well have slopes outside the headline's intervals",
-        "Quote the headline, not the slope of one of these laws, or add cells at larger compute.",
+        FORMS_DISAGREE, INFO, "laws that fit about equally well have slopes outside the quoted intervals",
+        "Quote the numbers of the line `Quote`, not the slope of one of these laws, or add cells at larger compute.",
         "Which joint law holds: several fit, and the exponents of any one of them are conditional on its form.",
     ),
     Kind(

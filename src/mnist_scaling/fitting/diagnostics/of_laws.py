@@ -86,7 +86,7 @@ def forms_disagree(slopes: Mapping[str, Mapping[str, Interval]], quoted: Mapping
     ]
     if not off:
         return []
-    text = f"The slopes of {' and '.join(off)}, which fit about as well as the best law, lie outside the headline's."
+    text = f"The slopes of {' and '.join(off)}, which fit about as well as the best law, lie outside what is quoted."
     return [Flag(flags.FORMS_DISAGREE, text, laws=tuple(off))]
 
 

@@ -105,15 +105,15 @@ class Study:
             return {**DEFAULT_LABELS, "loss": "test loss"}.get(role, label(header))
         return LABELS.get(header, label(header)) if self.is_study else header
 
-    def runs(self, cells: pd.DataFrame, stage: str) -> pd.DataFrame:
-        """The finished runs of some cells at a stage, of repeats those with the selected setting.
+    def runs(self, cells: pd.DataFrame, stage: str, *states: str) -> pd.DataFrame:
+        """The finished runs of some cells at a stage, or those of `states`; of repeats those with the selected setting.
 
         Rows of trials.csv by the row of their cell; column run is their own.
         """
         keys = [*self.axes, *(self.tuned if stage == REPEAT else ())]
         if self.trials.empty or not keys:
             return pd.DataFrame()
-        done = self.trials[(self.trials["stage"] == stage) & (self.trials["state"] == COMPLETE)]
+        done = self.trials[(self.trials["stage"] == stage) & self.trials["state"].isin(states or [COMPLETE])]
         return cells[keys].assign(cell=cells.index).merge(done.reset_index(names="run"), on=keys).set_index("cell")
 
     @property

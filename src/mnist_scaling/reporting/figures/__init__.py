@@ -45,19 +45,11 @@ class Plot:
 
 NO_TRIALS = Missing("A table from elsewhere has no trials, so there is nothing to show of how its runs were tuned.")
 
-TUNING, SCALING, COMPUTE = "What tuning changed", "Loss against size", "Compute"
-LAWS, ACCURACY, SEARCH = "Laws", "Test error", "How tuning went"
+SCALING, COMPUTE, LAWS = "Loss against size", "Compute", "Laws"
+ACCURACY, TUNING, SEARCH = "Test error", "What tuning changed", "How tuning went"
 """Sections, in the order of the page."""
 
 FIGURES = (
-    Plot(
-        "what_tuning_changed", TUNING, "The same grid, untuned and tuned",
-        "Untuned: one setting, the same in every cell, as the mean over its repeats. Tuned: the mean over repeats of "
-        "the cell's own best setting, with one standard error. Both are losses on the validation data, so that they "
-        "compare; the laws elsewhere are fitted to test loss. Top: the smallest and the largest level of the other "
-        "axis. Bottom: the exponent at every level, with 95 % intervals of least squares in logs.",
-        change.change, change.draw_change, needs_trials=True,
-    ),
     Plot(
         "loss_vs_parameters", SCALING, "Loss against model size",
         "Points are means over repeats with one standard error. Lines are the law that is nearest to the data; where "
@@ -82,7 +74,7 @@ FIGURES = (
     Plot(
         "loss_vs_compute", COMPUTE, "Loss against training compute",
         "Every cell over the FLOPs of one run (its tuning not counted). The frontier is dashed, its corners ringed: "
-        "no cell lies below it.",
+        "no cell lies below it. A full line is that of the law with its misfit; its slope is the one to quote.",
         compute.compute, compute.draw_compute,
     ),
     Plot(
@@ -100,7 +92,8 @@ FIGURES = (
     ),
     Plot(
         "frontier", COMPUTE, "Compute-optimal model and data size",
-        "How to split a budget, by each method. The grey band is what was run; points outside it are extrapolation.",
+        "How to split a budget, by each method; the one to quote is parametric, by the law with its misfit. The grey "
+        "band is what was run; points outside it are extrapolation.",
         compute.frontier, compute.draw_frontier,
     ),
     Plot(
@@ -126,6 +119,14 @@ FIGURES = (
         "Share of test images put in the wrong class over test loss, means over repeats with one standard error, and a "
         "smooth curve.",
         other_axes.accuracy, other_axes.draw_accuracy, detail=True,
+    ),
+    Plot(
+        "what_tuning_changed", TUNING, "The same grid, untuned and tuned",
+        "Untuned: one setting, the same in every cell, as the mean over its repeats. Tuned: the mean over repeats of "
+        "the cell's own best setting, with one standard error. Both are losses on the validation data, so that they "
+        "compare; the laws elsewhere are fitted to test loss. Top: the smallest and the largest level of the other "
+        "axis. Bottom: the exponent at every level, with 95 % intervals of least squares in logs.",
+        change.change, change.draw_change, needs_trials=True,
     ),
     Plot(
         "best_settings", SEARCH, "Best settings against size",

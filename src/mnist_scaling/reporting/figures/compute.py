@@ -38,7 +38,9 @@ class Compute:
     names: tuple[str, str | None]
     """Of the loss, and of the axis that sets N, if there is one."""
     selected: pd.DataFrame | None
-    """Columns x, loss: the selected law, where it is one of compute alone, as far as a prediction was asked for."""
+    """Columns x, loss: the selected law, if it is one of compute alone; else the frontier of the law with a misfit."""
+    law: str
+    """Which of them it is."""
 
 
 def compute(study: Study) -> Compute | Missing:
@@ -51,7 +53,7 @@ def compute(study: Study) -> Compute | Missing:
     # No line joins scattered cells, nor runs of one budget.
     alone = cells["scattered"].any() or (size is None and cells["C"].duplicated().any())
     line = ["label", *study.roles.others]
-    cells["group"] = np.arange(len(cells)) if alone else cells.groupby(line, dropna=False).ngroup()
+    cells["group"] = np.arange(len(cells)) if alone else cells.groupby(line, dropna=False, sort=False).ngroup()
     fronts = study.fits.frontier
     method = next((m for m in ("hull", "pareto") if m in fronts and fronts[m].points), "")
     frontier = pd.DataFrame(fronts[method].points if method else [], columns=["C", "loss"]).astype(float)
@@ -61,8 +63,12 @@ def compute(study: Study) -> Compute | Missing:
     drawn = [*cells["C"], study.fits.headline.asked.at.get("C", np.nan)]
     law = selected_law(study, "C", (float(np.nanmin(drawn)), float(np.nanmax(drawn))), np.nan)
     by = (label(size) if study.is_study else study.call("N")) if size else None
+    said = "selected law"
+    if law is None and (best := study.fits.frontier.get("parametric")) is not None and best.loss_exponent.known:
+        law = pd.DataFrame(best.points)[["C", "loss"]].astype(float).set_axis(["x", "loss"], axis=1)
+        said = f"law: slope {number(best.loss_exponent.value, 2)}"
     names = (f"{study.call('loss')}{study.unit}", by)
-    return Compute(cells.astype({"C": float}), frontier.sort_values("C"), told, note, names, law)
+    return Compute(cells.astype({"C": float}), frontier.sort_values("C"), told, note, names, law, said)
 
 
 def frontier(study: Study) -> View | Missing:
@@ -156,7 +162,7 @@ def draw_compute(data: Compute) -> Figure:
         ring: dict[str, Any] = {"marker": "o", "mfc": "none", "markersize": 9, "zorder": 3}
         lines = axes.plot(data.frontier["C"], data.frontier["loss"], label=data.told, **dashed, **ring)
     if data.selected is not None:
-        lines += axes.plot(data.selected["x"], data.selected["loss"], color=style.INK, label="selected law")
+        lines += axes.plot(data.selected["x"], data.selected["loss"], color=style.INK, label=data.law)
     drawn = data.cells[["C", "loss"]]
     if data.selected is not None:
         drawn = pd.concat([drawn, data.selected.set_axis(["C", "loss"], axis=1)])

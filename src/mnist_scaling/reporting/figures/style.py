@@ -125,7 +125,7 @@ def nice_ticks(low: float, high: float, most: int = 7) -> list[float]:
         inside = [t for t in ticks if low * 0.9999 <= t <= high * 1.0001]
         if len(best) < len(inside) <= most:
             best = inside
-    if len(best) < 2 and high < 2 * low:
+    if high < 1.6 * low or (len(best) < 2 and high < 2 * low):
         return [
             float(t) for t in MaxNLocator(min(most, 4), steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high
         ]

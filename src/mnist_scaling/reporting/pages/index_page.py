@@ -54,11 +54,17 @@ def _studies(folder: Path) -> Iterator[list[Any]]:
         except (InputError, DamagedFileError) as error:
             yield [name, None, str(error), ""]
             continue
-        said, trust = ("Not fitted yet.", "") if fits is None else (fits.answer.sentence, fits.answer.trust)
-        if fits is not None and fits.arms:
-            said = Markup("<br>").join(f"{arm.name}: {arm.answer.sentence or arm.why}" for arm in fits.arms)
-            trust = Markup("<br>").join(arm.answer.trust for arm in fits.arms)
-        yield [_link(name, folder, table.parent / layout.REPORT), cells, said, trust]
+        link = _link(name, folder, table.parent / layout.REPORT)
+        if fits is None or not fits.arms:
+            said, trust = ("Not fitted yet.", "") if fits is None else (fits.answer.sentence, fits.answer.trust)
+            yield [link, cells, said, trust]
+        for arm in fits.arms if fits is not None else ():
+            yield [
+                Markup("{}: {}").format(link, arm.name),
+                arm.data.n,
+                arm.answer.sentence or arm.why,
+                arm.answer.trust,
+            ]
 
 
 def _comparisons(folder: Path) -> Iterator[list[Any]]:

@@ -151,13 +151,24 @@ def commands(study: Study) -> list[str]:
 
 def settings(study: Study) -> list[tuple[str, str]]:
     """Pairs of name and value, in reading order."""
-    out = [("grid", f"{label(a)} {_levels(study, a)}") for a in study.axes]
+    out = [("grid", "; ".join(f"{label(a)} {_levels(study, a)}" for a in study.axes))] if study.axes else []
     out += [(f"search range of {key}", text) for key, text in _ranges(study).items()]
     change = study.fits.tuning_change
     if change is not None and change.setting:
         out.append(("untuned setting (the control of every cell)", describe(change.setting)))
     out += [("fit", _in_words(study.fits.settings))] if study.fits.settings else []
-    known = {"name", "axes", "grid", "tuned", IDENTITY, identity.COMMAND, identity.VERSIONS, identity.ASKED}
+    known = {
+        "version",
+        "tables",
+        "name",
+        "axes",
+        "grid",
+        "tuned",
+        IDENTITY,
+        identity.COMMAND,
+        identity.VERSIONS,
+        identity.ASKED,
+    }
     out += [(label(k), _in_words(v)) for k, v in study.record.items() if k not in known]
     return out
 

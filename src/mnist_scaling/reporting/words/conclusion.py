@@ -96,7 +96,7 @@ def _of_compute(pair: Pair) -> str:
     known = [m for m in pair.multiplier if m.bounded]
     if not known:
         return ""
-    parts = [f"{estimate(m, factor, ' ')} times the compute at C = {m.C:.2g} FLOPs" for m in known]
+    parts = [f"{estimate(m, factor, ' ')} times the compute at C = {power_of_ten(m.C)} FLOPs" for m in known]
     return f"For {a}'s loss {b} needs {' and '.join(parts)}."
 
 
@@ -104,7 +104,7 @@ def settling_sentence(pair: Pair) -> str:
     """P(b better), and the least further runs that would settle it."""
     if (known := pair.settling) is None:
         return ""
-    said = f"At C = {known.C:.2g} FLOPs {_better(pair, known.p_better)}"
+    said = f"At C = {power_of_ten(known.C)} FLOPs {_better(pair, known.p_better)}"
     if known.settled:
         return f"{said}: no further run is needed."
     rest = "what else differs from cell to cell" if math.isnan(pair.tuning_luck.sd) else "tuning luck"
@@ -112,10 +112,12 @@ def settling_sentence(pair: Pair) -> str:
     if math.isnan(known.runs):
         return f"{said}; {shares}, and 16 times the runs would not settle it."
     more = [
-        f"{factor(times)} times the {word}" for times, word in ((known.trials, "trials"), (known.repeats, "repeats"))
+        f"{number(times, 2)} times the {word}" for times, word in ((known.trials, "trials"), (known.repeats, "repeats"))
     ]
     needed = " and ".join(text for text, times in zip(more, (known.trials, known.repeats), strict=True) if times > 1)
-    return f"{said}; {shares}. {needed}, {factor(known.runs)} times the runs in all, should settle it in 4 of 5 cases."
+    return (
+        f"{said}; {shares}. {needed}, {number(known.runs, 2)} times the runs in all, should settle it in 4 of 5 cases."
+    )
 
 
 def _better(pair: Pair, p_better: float) -> str:
@@ -128,7 +130,7 @@ def target_sentence(pair: Pair) -> str:
     """P(b better) at the compute that was asked for, and how far away that is."""
     if (known := pair.target) is None:
         return ""
-    where = f"At C = {known.C:.2g} FLOPs"
+    where = f"At C = {power_of_ten(known.C)} FLOPs"
     if math.isnan(known.p_better):
         return f"{where} it is unknown which arm is better: N and D must vary in both, and noise must show."
     a, b = pair.names

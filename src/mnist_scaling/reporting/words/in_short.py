@@ -83,7 +83,7 @@ def _doubts(fits: Fits, slopes: dict[str, Interval]) -> Iterator[str]:
         if slope.low <= 0:
             yield f"the data do not show that the loss falls with {SIZES[name]}"
         elif _off(slope) > OPEN:
-            yield f"low for the exponent of {SIZES[name]}, which may be twice as large, or near 0"
+            yield f"little is known of the exponent of {SIZES[name]}, which may be twice as large, or near 0"
         elif _off(slope) > WIDE:
             yield f"the exponent of {SIZES[name]} is uncertain by {100 * _off(slope):.0f} %"
     certified = fits.data.certified

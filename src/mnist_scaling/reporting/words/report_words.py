@@ -26,7 +26,7 @@ from mnist_scaling.reporting.text import (
 from mnist_scaling.reporting.words.fit_sentences import description
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
-from mnist_scaling.study.columns import DIVERGED, FAILED, IMPORTANCE, NO, PRUNED, REPEAT, TRIAL, YES, label
+from mnist_scaling.study.columns import COMPLETE, DIVERGED, FAILED, IMPORTANCE, NO, PRUNED, REPEAT, TRIAL, YES, label
 
 
 def opening(study: Study) -> list[Markup]:
@@ -236,14 +236,14 @@ def cell_table(study: Study) -> TextTable:
 
 
 def seed_table(study: Study) -> TextTable:
-    """Every repeat of every cell's selected setting, which the mean of the cell is made of."""
-    runs = study.runs(study.cells, REPEAT).sort_index(kind="stable")
+    """Every repeat of every cell's selected setting: those that are complete make the mean of the cell."""
+    runs = study.runs(study.cells, REPEAT, COMPLETE, DIVERGED, FAILED).sort_index(kind="stable")
     losses = ["val_loss", "test_loss", "test_error"]
     rows = [
-        [study.label(row), _known(row["seed"], ".0f"), *(_known(row[k], ".4f") for k in losses)]
+        [study.label(row), _known(row["seed"], ".0f"), *(_known(row[k], ".4f") for k in losses), row["state"].lower()]
         for row in runs.to_dict("records")
     ]
-    return TextTable(["cell", "seed", *map(label, losses)] if rows else [], rows, ids=[*map(str, runs.index)])
+    return TextTable(["cell", "seed", *map(label, losses), "state"] if rows else [], rows, ids=[*map(str, runs.index)])
 
 
 def _trouble(row: Mapping[Any, Any]) -> str:
