@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.arms.reading import Source
-from mnist_scaling.errors import InputError, line_of
+from mnist_scaling.errors import InputError, line_of, require
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
@@ -162,9 +162,7 @@ def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
 def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
     """Score a folder's predictions by the studies in which their cells may have come, the study's own first."""
     rows = read_predictions(folder)
-    if not rows:
-        path = folder / PREDICTIONS
-        raise InputError(f"A score needs a prediction, but {path} has none: register one with target.…=….")
+    require(bool(rows), f"A score needs a prediction, but {folder / PREDICTIONS} has none: register one by target.…=….")
     scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, sources) for row in rows]
     _write(folder, scored)
     return scored
