@@ -21,9 +21,9 @@ from comparison_coverage import RunNoise, Truth, simulate
 
 from mnist_scaling.fitting.comparing import ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.multiplier import differences
+from mnist_scaling.fitting.comparing.settle import OFTEN, settling
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.settle import OFTEN, settling
 
 LAW = {"A": 60.0, "alpha": 0.3, "beta": 0.5}
 TRIALS, REPEATS, TUNED = 12, 3, 3

@@ -18,7 +18,7 @@ from mnist_scaling.arms.pairs import Member, flags_of, pairs_of, twin_of
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.fitting.comparing import compare
-from mnist_scaling.planning.settle import USUALLY_TUNED, settling
+from mnist_scaling.fitting.comparing.settle import USUALLY_TUNED, settling
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.comparison_json import Pair, comparison_record
 from mnist_scaling.reporting.documents.json_form import plain

@@ -115,7 +115,12 @@ def _next_runs(config: PlanConfig, of: Studied, budget: float, unit: str) -> Sai
     found = next_runs(of, config.word, budget, unit)
     wanted = grown(of, found) if of.can_grow and found.choice.moves else []
     command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS) if wanted else ""
-    record = {"target": found.target.meaning, **vars(found.choice), "message": found.message, "command": command}
+    record = {
+        "target": found.target.meaning,
+        **vars(found.choice),
+        "message": plan_words.worth(found),
+        "command": command,
+    }
     return Said(record, plan_words.next_run_parts(of, found, command))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mnist_scaling.config.fit_schema import BootstrapConfig, FitConfig
+from mnist_scaling.plan import _counts
 from mnist_scaling.planning.studied import Studied, studied
 from tests.reporting.builder import Builder
 
@@ -21,5 +23,5 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def of(study: Path) -> Studied:
-    """The same, read and fitted."""
-    return studied(FitConfig(name=str(study), bootstrap=QUICK, laws="additive"))
+    """The same, read and fitted, as a study of our own program."""
+    return replace(studied(FitConfig(name=str(study), bootstrap=QUICK, laws="additive")), counts=_counts)

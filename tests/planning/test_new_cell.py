@@ -152,12 +152,17 @@ def test_without_a_count_of_flops_a_cell_costs_six_n_d(tmp_path: Path) -> None:
     assert cell.at["C"] == pytest.approx(6 * cell.at["N"] * cell.at["D"])
 
 
+def test_an_axis_of_another_program_is_not_held_to_the_rule_of_ours(of: Studied) -> None:
+    cell = place_of(replace(of, counts=None), {"width": 64, "data_fraction": 2.0})
+    assert cell.at["D"] == pytest.approx(80_000, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
         ({"width": 32, "data_fraction": 1.0}, "must be predicted before it is run, but row"),
         ({"N": 200 * 32**1.5, "D": 40_000}, "must be predicted before it is run, but row"),
-        ({"width": 64, "data_fraction": 2.0}, "0 < data_fraction <= 1` must hold, but got 2.0"),
+        ({"width": 64, "data_fraction": 2.0}, "0 < data.fraction <= 1` must hold, but got 2"),
         ({"widht": 32}, "must name axes of the study"),
         ({"width": 64}, "but lacks data_fraction: add target.data_fraction"),
         ({"flops": 1e6}, "must lie beyond the largest compute"),

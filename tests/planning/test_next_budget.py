@@ -12,7 +12,8 @@ from mnist_scaling import plan
 from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.planning.next_budget import line_at, next_budget
+from mnist_scaling.fitting.uncertainty.least_squares import line_at
+from mnist_scaling.planning.next_budget import next_budget
 from mnist_scaling.planning.studied import studied
 from tests.fitting.tables import numbers, public
 from tests.planning.conftest import QUICK

@@ -12,7 +12,8 @@ import pytest
 from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning.new_cell import on_grid
-from mnist_scaling.planning.studied import Studied, at_axes, studied
+from mnist_scaling.planning.studied import Studied, studied
+from mnist_scaling.study.tables.csv_table import at_axes
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder, power_law
 

@@ -16,7 +16,6 @@ from mnist_scaling.fitting.slices import is_joint
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import flags, layout
 from mnist_scaling.study.columns import NO, YES
-from mnist_scaling.study.layout import CURVES
 from mnist_scaling.study.tables.csv_table import read_study_table
 
 PASS, INFO, WARNING, FAIL, NOT_APPLICABLE = "PASS", "INFO", "WARNING", "FAIL", "N/A"
@@ -26,13 +25,13 @@ TRIALS, REPEATS, RANGE, LONGER = "trials", "repeats", "range", "longer"
 """What a card asks for: more trials or repeats of its cells, a wider range of what is at its edge, a higher cap on the
 length of runs."""
 
+Asks = tuple[str, ...]
 LATE, GAIN = 0.75, 0.98
 """Share of a run after which a training loss below this factor on its lowest before says that it still fell."""
 
 FAR, ABOVE = 4.0, 0.05
-"""Validation loss over training loss that says that a model knows its examples by heart (2.2 at the most in one pass,
-up to 27 in several); share by which a training loss must exceed the validation loss, because they are of other images.
-"""
+"""Validation loss over training loss from which a model knows its examples by heart (up to 2.2 in one pass, 27 in
+several); share by which a training loss must exceed the validation loss, because they are of other images."""
 
 DECIDES, SPARE = 1.0, 3
 """Cook's distance from which a row moves the estimates by as much as they are uncertain (Cook 1977); rows beside the
@@ -44,38 +43,36 @@ UNLIKELY, SMALL = 0.01, 0.02
 
 @dataclass(frozen=True)
 class Card:
-    """What one check has found."""
+    """What one check has found: its likely cause in sentences, or why it does not apply; the rows by their number in
+    the file; what `growth.resolve` is to do about it, if a run of this study can; and the name of the check or flag."""
 
     status: str
     cause: str
-    """What was seen, with its likely cause, as sentences; or why the check does not apply."""
     cells: tuple[int, ...] = ()
-    """Rows of the table, by their number in the file."""
     remedy: str = ""
-    asks: tuple[str, ...] = ()
-    """What `growth.resolve` is to do about it; empty where no further run of this study resolves it."""
+    asks: Asks = ()
     code: str = ""
-    """Name of the check, or of the flag."""
 
 
 NO_LAW = Card(NOT_APPLICABLE, "No law of N and D, with rows to spare, describes this table.")
 
 
-def _rows(found: Iterable[int]) -> tuple[int, ...]:
-    return tuple(map(int, found))
+def _card(rows: Iterable[int], passed: str, cause: str, remedy: str, asks: Asks = (), status: str = WARNING) -> Card:
+    """A card that passes where no row is concerned."""
+    cells = tuple(map(int, rows))
+    return Card(status, cause, cells, remedy, asks) if cells else Card(PASS, passed)
 
 
 def uncertified(studied: Studied) -> Card:
     """The column `tuned` of the certificate."""
     said = studied.cells.reindex(columns=["tuned"])["tuned"]
-    judged, rows = int(said.isin([YES, NO]).sum()), _rows(said.index[said == NO])
+    judged, rows = int(said.isin([YES, NO]).sum()), said.index[said == NO]
     if not judged:
         return Card(NOT_APPLICABLE, "Nothing was tuned here, or no cell has a certificate of it.")
-    if not rows:
-        return Card(PASS, f"All {judged} cells are certified as tuned.")
     why = "a value lies at an edge, or further trials should gain more than a cell's noise"
+    cause = f"Not certified as tuned: {len(rows)} of {judged} cells: {why}."
     remedy = "More trials settle it; `plan … flops=…` gives them where they pay."
-    return Card(WARNING, f"Not certified as tuned: {len(rows)} of {judged} cells: {why}.", rows, remedy, (TRIALS,))
+    return _card(rows, f"All {judged} cells are certified as tuned.", cause, remedy, (TRIALS,))
 
 
 def search_edge(studied: Studied) -> Card:
@@ -84,12 +81,11 @@ def search_edge(studied: Studied) -> Card:
         return Card(NOT_APPLICABLE, "Nothing was tuned here, or nobody knows in which ranges.")
     edges = studied.cells["edges"].dropna().astype(str)
     edges = edges[edges != ""]
-    if edges.empty:
-        return Card(PASS, "No selected value lies at an edge of its range, or the edge is a limit.")
     keys = Counter(key for text in edges for key in text.split(";"))
     said = ", ".join(f"{key} in {n} cell{'s' * (n != 1)}" for key, n in keys.items())
     cause = f"Selected values lie at the edge of their range: {said}."
-    return Card(WARNING, cause, _rows(edges.index), flags.kind(flags.SEARCH_EDGE).remedy, (RANGE, TRIALS))
+    passed = "No selected value lies at an edge of its range, or the edge is a limit."
+    return _card(edges.index, passed, cause, flags.kind(flags.SEARCH_EDGE).remedy, (RANGE, TRIALS))
 
 
 def _ended(studied: Studied) -> tuple[pd.Series, pd.Series]:
@@ -105,17 +101,16 @@ def still_falling(studied: Studied) -> Card:
     if not stopping.any():
         why = "The length of these runs is given, and is what D is: a loss that still falls at their end is the law."
         return Card(NOT_APPLICABLE, why)
-    if not cut.any():
-        return Card(PASS, f"All {stopping.sum()} cells ended because their validation loss had stopped falling.")
-    cause = f"In {cut.sum()} of {stopping.sum()} cells a run ended at its cap, before its validation loss had stopped"
-    remedy = flags.kind(flags.UNDERTRAINED).remedy
-    return Card(WARNING, f"{cause} falling.", _rows(cut.index[cut]), remedy, (LONGER,))
+    passed = f"All {stopping.sum()} cells ended because their validation loss had stopped falling."
+    many = f"{cut.sum()} of {stopping.sum()}"
+    cause = f"In {many} cells a run ended at its cap, before its validation loss had stopped falling."
+    return _card(cut.index[cut], passed, cause, flags.kind(flags.UNDERTRAINED).remedy, (LONGER,))
 
 
 def lowest_training_loss(studied: Studied) -> Card:
     """The training loss at the weights that count against the lowest of its run, by the curves of the repeats."""
     stopping, cut = _ended(studied)
-    rows, path = stopping.index[stopping & ~cut], studied.folder / CURVES
+    rows, path = stopping.index[stopping & ~cut], studied.folder / layout.CURVES
     if not len(rows) or not path.is_file():
         return Card(NOT_APPLICABLE, "No run here has a learning curve that ended because its loss had stopped falling.")
     falling, above = set(), []
@@ -129,11 +124,9 @@ def lowest_training_loss(studied: Studied) -> Card:
     if not above:
         return Card(NOT_APPLICABLE, "The learning curves are too short to tell.")
     said = f"At the weights that count the training loss is {np.median(above):.2f} times the lowest of its run (median)"
-    if not falling:
-        return Card(PASS, f"{said}, which no run lowered in its last quarter.")
     cause = f"{said}; in {len(falling)} of {len(rows)} cells it still fell when validation loss ended the run."
     remedy = "These are the best weights by validation; a larger regime.patience, under another name, trains on."
-    return Card(INFO, cause, _rows(sorted(falling)), remedy)
+    return _card(sorted(falling), f"{said}, which no run lowered in its last quarter.", cause, remedy, status=INFO)
 
 
 def training_gap(studied: Studied) -> Card:
@@ -142,25 +135,24 @@ def training_gap(studied: Studied) -> Card:
     gap = np.log(cells["repeat_val_loss"].astype(float) / cells["train_loss"].astype(float))
     if not gap.notna().any():
         return Card(NOT_APPLICABLE, "No training loss is known.")
-    memorised, above = (_rows(gap.index[where]) for where in (gap > np.log(FAR), gap < -np.log1p(ABOVE)))
-    if above:
+    memorised, above = (gap.index[where] for where in (gap > np.log(FAR), gap < -np.log1p(ABOVE)))
+    if len(above):
         cause = f"In {len(above)} of {len(gap)} cells the training loss is above the validation loss: wrong labels or "
         remedy = "With data.label_noise this is to be expected; else tune dropout down to 0, and look at the data."
-        return Card(WARNING, f"{cause}changed images in training, or too much dropout.", above, remedy)
+        return _card(above, "", f"{cause}changed images in training, or too much dropout.", remedy)
     ends = f"Validation loss is {np.exp(gap.min()):.2f} to {np.exp(gap.max()):.2f} times the training loss"
-    if not memorised:
-        return Card(PASS, f"{ends}.")
     far = f"{ends}, more than {FAR:g} times in {len(memorised)} cells: they know their examples by heart."
-    if "dropout" not in studied.source.tuned:
-        return Card(WARNING, f"{far} Dropout was not tuned.", memorised, "Tune model.dropout, under another name.")
-    at = cells.loc[[*memorised]]
+    if memorised.empty or "dropout" not in studied.source.tuned:
+        return _card(memorised, f"{ends}.", f"{far} Dropout was not tuned.", "Tune model.dropout, under another name.")
+    at = cells.loc[memorised]
     chosen = at["dropout"].astype(float)
     ended = sum("dropout" in f"{e};{n}".split(";") for e, n in zip(at["edges"], at["limits"], strict=True))
     said = f"{far} Tuning weighed that and selected a dropout of {chosen.min():.2f} to {chosen.max():.2f}"
     if not ended:
-        return Card(INFO, f"{said}, inside its range.", memorised, "More data, not more dropout, closes this gap.")
+        remedy = "More data, not more dropout, closes this gap."
+        return _card(memorised, "", f"{said}, inside its range.", remedy, status=INFO)
     remedy = "More trials tell whether the end of the range is right."
-    return Card(WARNING, f"{said}, at an end of its range in {ended}.", memorised, remedy, (TRIALS,))
+    return _card(memorised, "", f"{said}, at an end of its range in {ended}.", remedy, (TRIALS,))
 
 
 def _joint_law(studied: Studied) -> Fitted | None:
@@ -178,19 +170,15 @@ def leverage(studied: Studied) -> Card:
     variance = max(float((fit.residual**2).sum()) / (fit.n - fit.free), EXACT**2)
     distance = fit.residual**2 * h / (fit.free * variance * (1 - h) ** 2)
     of = f"{found.law.name} (largest Cook's distance {distance.max():.2f})."
-    cells = _rows(studied.table.rows[found.part.rows[distance > DECIDES]])
-    if not cells:
-        return Card(PASS, f"No cell decides alone about {of}")
-    said = f"{len(cells)} of {fit.n} cells, each alone, would move {of}"
-    remedy = "Make sure of these cells first: more repeats and trials."
-    return Card(WARNING, said, cells, remedy, (REPEATS, TRIALS))
+    rows = studied.table.rows[found.part.rows[distance > DECIDES]]
+    said, remedy = f"{len(rows)} of {fit.n} cells", "Make sure of these cells first: more repeats and trials."
+    passed, cause = f"No cell decides alone about {of}", f"{said}, each alone, would move {of}"
+    return _card(rows, passed, cause, remedy, (REPEATS, TRIALS))
 
 
 def small_models_bend(studied: Studied) -> Card:
-    """Chow's test of a forecast, t = mean deviation / sqrt(s^2 / k + s^2 g (J J')^-1 g').
-
-    The deviation is that of the k smallest models from the law of the others.
-    """
+    """Chow's test of a forecast: t = mean deviation of the k smallest models from the law of the others, over
+    sqrt(s^2 / k + s^2 g (J J')^-1 g')."""
     found = _joint_law(studied)
     if found is None:
         return NO_LAW
@@ -209,17 +197,17 @@ def small_models_bend(studied: Studied) -> Card:
     n = table.inputs["N"][small].max()
     side = "above" if off > 0 else "below"
     said = f"Models of up to {n:,.0f} parameters lie {100 * abs(np.expm1(off)):.1f} % {side} the law of the larger ones"
-    if chance > UNLIKELY or abs(off) < SMALL:
-        return Card(PASS, f"{said}, which noise or the doubt of the law explains.")
+    rows = () if chance > UNLIKELY or abs(off) < SMALL else table.rows[small]
     remedy = f"Tune these cells further; if they stay off, fit the larger ones: where='n_params > {n:.0f}'."
-    return Card(WARNING, f"{said} (p = {chance:.1g}).", _rows(table.rows[small]), remedy, (TRIALS,))
+    passed = f"{said}, which noise or the doubt of the law explains."
+    return _card(rows, passed, f"{said} (p = {chance:.1g}).", remedy, (TRIALS,))
 
 
 CHECKS: tuple[Callable[[Studied], Card], ...] = (
     uncertified, search_edge, still_falling, lowest_training_loss, training_gap, leverage, small_models_bend,
 )  # fmt: skip
 
-FLAGGED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+FLAGGED: Mapping[str, tuple[str, Asks]] = {
     flags.CHANCE_LEVEL: ("No loss is known to be near that of guessing.", (TRIALS,)),
     flags.COLLINEAR: ("N and D move apart from each other, or are not both known.", ()),
     flags.NON_MONOTONE: ("No loss rises with N or D by more than its noise, where one is known.", (TRIALS, REPEATS)),

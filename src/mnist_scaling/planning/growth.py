@@ -1,8 +1,7 @@
 """Further runs of a study, in that study: a list of its cells with the trials and repeats that each is to have.
 
-What was run stays. `train` takes the list in place of the study's axes, beside the rest of the study's own command.
-Those that resolve irregularities are in multirun/<name>/resolve.yaml, and resolve.json has what was seen before, and
-afterwards what became of it.
+What was run stays. `train` takes the list in place of the study's axes, beside the rest of the study's own command. To
+resolve irregularities it is multirun/<name>/resolve.yaml; resolve.json has what was seen before and what became of it.
 """
 
 from __future__ import annotations
@@ -20,18 +19,16 @@ import yaml
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.headline import SLOPES
 from mnist_scaling.planning.checks import LONGER, RANGE, REPEATS, TRIALS, Card
-from mnist_scaling.planning.studied import Studied, at_axes
-from mnist_scaling.study import files
+from mnist_scaling.planning.studied import Studied
+from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.identity import CAP
-from mnist_scaling.study.layout import RESOLVE, RESOLVED
-from mnist_scaling.study.tables.csv_table import read_study_table
+from mnist_scaling.study.tables.csv_table import at_axes, read_study_table
 
 N_TRIALS, N_REPEATS = "hydra.sweeper.n_trials", "hydra.sweeper.n_repeats"
 """Keys of a cell in a list, beside those of its axes."""
 
-CELLS, _MOST = "hydra.sweeper.cells", "hydra.sweeper.max_values_per_axis"
-
+CELLS, MOST = "hydra.sweeper.cells", "hydra.sweeper.max_values_per_axis"
 LEAST_REPEATS, MORE_TRIALS, FURTHER = 4, 4, 4
 """Repeats at least, where more are asked for; trials that are added where runs are to be longer; factor on a cap."""
 
@@ -40,17 +37,14 @@ GONE, CONFIRMED, MOVED, OPEN = "gone", "confirmed", "at the new edge", "not run 
 
 @dataclass(frozen=True)
 class GrownCell:
-    """A cell of a study, or one that is to be."""
+    """A cell of a study, or one that is to be: its swept keys, the runs that it has or is to have, its rows of
+    cells.csv (one for each branch of its runs) and its cell.json; the last two are empty for a new cell."""
 
     keys: Mapping[str, Any]
-    """Swept config key to value."""
     trials: int
-    """That it has, or is to have."""
     repeats: int
     rows: tuple[int, ...] = ()
-    """Of cells.csv: one, or one for each branch of its runs; empty for a new cell."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """Its cell.json; empty for a new cell."""
 
 
 def grown_from(studied: Studied) -> list[GrownCell]:
@@ -67,14 +61,12 @@ def grown_from(studied: Studied) -> list[GrownCell]:
 
 
 def write(studied: Studied, cells: Sequence[GrownCell], path: Path, given: Mapping[str, str] = {}) -> str:
-    """Write the list of all `cells` that are to be there, and say the command that brings them to their runs.
-
-    A cell learns from its neighbours, so the list has all. `given` are further overrides, such as wider ranges.
-    """
+    """Write the list of all `cells` that are to be there, because a cell learns from its neighbours; the command that
+    brings them to their runs. `given` are further overrides, such as wider ranges."""
     rows = [{**c.keys, N_TRIALS: max(c.trials, 1), N_REPEATS: c.repeats} for c in cells]
     files.write_atomically(path, yaml.safe_dump(rows, sort_keys=False, default_flow_style=None, width=1000))
     given = {CELLS: str(path), **given}
-    dropped = {*given, _MOST, *(key for row in rows for key in row)}
+    dropped = {*given, MOST, *(key for row in rows for key in row)}
     kept = [word for word in shlex.split(studied.made_by) if word.partition("=")[0].lstrip("+~") not in dropped]
     return shlex.join([*kept, *(f"{key}={value}" for key, value in given.items())])
 
@@ -85,10 +77,13 @@ def resolve(studied: Studied, cards: Sequence[Card]) -> str:
     if not asking:
         return ""
     wanted = [_more(cell, {w for card in asking if {*card.cells} & {*cell.rows} for w in card.asks}) for cell in cells]
-    given = _ranges(studied, cells, asking) | _cap(studied, asking)
-    command = write(studied, wanted, studied.folder / RESOLVE, given)
+    given = _ranges(studied, cells, asking)
+    if any(LONGER in card.asks for card in asking):
+        settings = [studied.identity.get("settings", {}), *studied.identity.get("groups", {}).values()]
+        given |= {CAP: str(FURTHER * max(cap))} if (cap := [one[CAP] for one in settings if one.get(CAP)]) else {}
+    command = write(studied, wanted, studied.folder / layout.RESOLVE, given)
     # An irregularity that was seen before keeps its loss from before its first runs, and is judged anew each time.
-    last = {"before": _slopes(studied), "seen": [], **(files.read_json(studied.folder / RESOLVED) or {})}
+    last = {"before": _slopes(studied), "seen": [], **(files.read_json(studied.folder / layout.RESOLVED) or {})}
     seen = {(one["code"], one["cell"]): one for one in last["seen"]}
     runs = {row: {"n_trials": cell.trials, "n_repeats": cell.repeats} for cell in wanted for row in cell.rows}
     for code, row in ((card.code, row) for card in asking for row in card.cells):
@@ -110,17 +105,16 @@ def _more(cell: GrownCell, asks: set[str]) -> GrownCell:
 def _ranges(studied: Studied, cells: Sequence[GrownCell], asking: Sequence[Card]) -> dict[str, str]:
     """Config key to a range that is wider beyond each end where a cell selected its value; choices stay as they are."""
     rows = {row for card in asking if RANGE in card.asks for row in card.cells}
-    found: dict[str, dict[str, Any]] = {}
-    for cell in cells:
-        space: Mapping[str, str] = cell.record.get("space", {})
-        for row in rows & {*cell.rows}:
-            edges = str(studied.cells.loc[row, "edges"]).split(";")
-            for key in (key for key in space if column_of(key) in edges):
-                of = studied.range_of(column_of(key))
-                if "low" in of and (of.get("step") or 1) == 1:  # no choice, no grid, and the same in all cells
-                    own = json.loads(space[key])["attributes"]
-                    _widen(found.setdefault(key, {**of}), own, float(studied.cells.loc[row, column_of(key)]))
-    return {key: _spelled(one) for key, one in found.items()}
+    wider: dict[str, dict[str, Any]] = {}
+    for cell, row in ((one, row) for one in cells for row in rows & {*one.rows}):
+        edges = str(studied.cells.loc[row, "edges"]).split(";")
+        for key, text in cell.record.get("space", {}).items():
+            of = studied.range_of(column := column_of(key))
+            # Neither a choice nor a grid, and the same in all cells.
+            if column in edges and "low" in of and (of.get("step") or 1) == 1:
+                own = json.loads(text)["attributes"]
+                _widen(wider.setdefault(key, {**of}), own, float(studied.cells.loc[row, column]))
+    return {key: _spelled(one) for key, one in wider.items()}
 
 
 def _widen(known: dict[str, Any], own: Mapping[str, Any], value: float) -> None:
@@ -141,13 +135,6 @@ def _spelled(one: Mapping[str, Any]) -> str:
     return f"tag({','.join([*tags, interval])})" if tags else interval
 
 
-def _cap(studied: Studied, asking: Sequence[Card]) -> dict[str, str]:
-    """A higher cap on the length of runs, where one came too early."""
-    settings = [studied.identity.get("settings", {}), *studied.identity.get("groups", {}).values()]
-    known = [found[CAP] for found in settings if found.get(CAP) is not None]
-    return {CAP: str(FURTHER * max(known))} if known and any(LONGER in card.asks for card in asking) else {}
-
-
 def _slopes(studied: Studied) -> dict[str, Any]:
     """The exponents that are quoted."""
     quoted = {key: getattr(studied.result.headline, key) for key in SLOPES}
@@ -157,12 +144,12 @@ def _slopes(studied: Studied) -> dict[str, Any]:
 def _keep(studied: Studied, record: Mapping[str, Any]) -> None:
     """Write resolve.json; NaN and infinities, such as the loss of a cell that lost its repeats, become null there."""
     known = json.loads(json.dumps(record, default=float), parse_constant=lambda _: None)
-    files.write_json(studied.folder / RESOLVED, known)
+    files.write_json(studied.folder / layout.RESOLVED, known)
 
 
 def resolve_record(studied: Studied) -> dict[str, Any]:
     """resolve.json of a study; empty where nothing was written."""
-    return (files.read_json(studied.folder / RESOLVED) if studied.is_study else None) or {}
+    return (files.read_json(studied.folder / layout.RESOLVED) if studied.is_study else None) or {}
 
 
 def outcomes(studied: Studied, cards: Sequence[Card]) -> list[dict[str, Any]]:
@@ -181,8 +168,7 @@ def outcomes(studied: Studied, cards: Sequence[Card]) -> list[dict[str, Any]]:
         rows = studied.cells.loc[[row for row, name in names.items() if name == one["cell"]]]
         done = len(rows) and all((rows[key] >= one[key]).all() for key in ("n_trials", "n_repeats"))
         card = there.get((one["code"], one["cell"]))
-        status = GONE if card is None else MOVED if RANGE in card.asks else CONFIRMED
-        status = status if done else OPEN
+        status = OPEN if not done else GONE if card is None else MOVED if RANGE in card.asks else CONFIRMED
         after = float(rows[studied.loss].mean()) if len(rows) else None
         found.append({**{key: one.get(key) for key in ("code", "cell", "before")}, "status": status, "after": after})
     _keep(studied, {**record, "now": _slopes(studied), "outcomes": found})

@@ -13,51 +13,46 @@ from itertools import product
 
 import numpy as np
 
+from mnist_scaling.fitting.comparing.settle import USUALLY_TUNED, luck_power
 from mnist_scaling.fitting.laws.base import Array, Logs
 from mnist_scaling.fitting.rows import SAME_LEVEL
 from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.planning.new_cell import NewCell, at_levels
 from mnist_scaling.planning.studied import Studied
 
-AHEAD = 10
-"""Trials that a certificate's expected gain is of."""
-
-MOST_LEVELS = 12
-"""Levels of an input between and beyond which new cells are offered; scattered sizes are thinned to so many."""
+AHEAD, MOST_LEVELS = 10, 12
+"""Trials that a certificate's expected gain is of; levels of an input beside which new cells are offered at most."""
 
 
 @dataclass(frozen=True)
 class CellEffort:
-    """What a new cell gets, what is added to one at a time, and how luck falls."""
+    """Trials and repeats of a new cell, and how many keys are tuned."""
 
     trials: int
-    """Trials of a new cell."""
     repeats: int
-    tuned: int = 3
-    """Tuned keys. About a smooth minimum in k dimensions the best of T random trials is off by T^(-2 / k)."""
+    tuned: int = USUALLY_TUNED
 
     @property
     def power(self) -> float:
         """Of trials, by which luck falls."""
-        return 2 / max(self.tuned, 1)
+        return luck_power(self.tuned)
 
 
 @dataclass(frozen=True)
 class Places:
-    """Cells that were run, and places at which one could be: n of them, arrays of shape (n,)."""
+    """Cells that were run, and places at which one could be: n of them, arrays of shape (n,).
+
+    `logs` are of the model's inputs, costs those of one trial and of one repeat, in FLOPs or seconds. Standard
+    deviations of ln L are those between seeds, and by what one trial leaves to luck: T trials leave T^-power of it.
+    """
 
     logs: Logs
-    """Of the model's inputs."""
     trials: Array
-    """Trials that it has; 0 where nothing was run."""
     repeats: Array
     trial_cost: Array
-    """Of one trial, in FLOPs or seconds."""
     repeat_cost: Array
     seed_sd: Array
-    """Of ln L between seeds."""
     luck_sd: Array
-    """Of ln L, by what one trial would leave to luck: that of T trials is T^-power of it."""
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -83,8 +78,7 @@ class Places:
 def luck_of(gain: Array, trials: Array, power: float) -> Array:
     """Luck of one trial from the gain that ten more should bring, e(T) - e(T + 10) with e(T) = luck T^-power, all (n,).
 
-    That the excess of the best of many scatters about as much as it is large is so for its limiting law (Weibull) with
-    one to four tuned keys. A gain that is not known (NaN) counts as the median of the others.
+    A best of many is off by about as much as it scatters (Weibull's law, one to four keys). NaN counts as the median.
     """
     gain = np.where(np.isfinite(gain), gain, np.nanmedian(gain)) if np.isfinite(gain).any() else np.zeros(len(gain))
     trials = np.maximum(trials, 1.0)
@@ -92,10 +86,8 @@ def luck_of(gain: Array, trials: Array, power: float) -> Array:
 
 
 def beyond(values: Array) -> Array:
-    """The levels of an axis, thinned to `MOST_LEVELS`, and one more step beyond the largest.
-
-    Not below the smallest: such cells were offered first, came out near chance, and widened what they were to narrow.
-    """
+    """The levels of an axis, thinned to `MOST_LEVELS`, and one more step beyond the largest; none below the smallest,
+    because such cells were offered first, came out near chance, and widened what they were to narrow."""
     at = np.unique(np.asarray(values, float))
     at = np.geomspace(at[0], at[-1], MOST_LEVELS) if len(at) > MOST_LEVELS else at
     return np.append(at, float(f"{at[-1] * (at[-1] / at[-2] if len(at) > 1 else 2.0):.4g}"))
@@ -117,11 +109,8 @@ def new_cells(of: Studied) -> list[NewCell]:
 
 
 def of_study(of: Studied, unit: str) -> tuple[Places, CellEffort]:
-    """The cells that were run, in the order of the table's rows, costs in "flops" or "seconds"; and half an effort.
-
-    A new cell begins with half of what is usual: it gets more where that pays (benchmarks/planning_studies.py). Half of
-    a cell's luck is its own certificate's and half the usual one, because few trials say little of it.
-    """
+    """The cells that were run, as the table's rows, costs in "flops" or "seconds"; and half an effort, with which a new
+    cell begins. Half of a cell's luck is its own certificate's and half the usual one: few trials say little of it."""
     rows, cells = of.table, of.cells.loc[of.table.rows]
     repeats = np.ones(len(rows)) if rows.repeats is None else np.nan_to_num(rows.repeats, nan=1.0)
     known = cells.reindex(columns=["n_trials", "expected_gain", "tuning_flops"]).astype(float)
@@ -132,11 +121,9 @@ def of_study(of: Studied, unit: str) -> tuple[Places, CellEffort]:
     of_run = of.costs.loc[rows.rows, unit].to_numpy(float)
     pruned = (known["tuning_flops"] / (known["n_trials"] * of.costs.loc[rows.rows, "flops"])).to_numpy()
     share = np.clip(np.nan_to_num(pruned, nan=1.0), 0.0, 1.0) if unit == "flops" else 1.0
-    seed_sd = of.seed_sd if np.isfinite(of.seed_sd) else of.model.noise
-    return Places(
-        rows.logs(of.model.inputs), trials, repeats, share * of_run, of_run, np.full(len(rows), seed_sd),
-        (luck + np.median(luck)) / 2,
-    ), effort  # fmt: skip
+    seed = np.full(len(rows), of.seed_sd if np.isfinite(of.seed_sd) else of.model.noise)
+    logs, luck = rows.logs(of.model.inputs), (luck + np.median(luck)) / 2
+    return Places(logs, trials, repeats, share * of_run, of_run, seed, luck), effort
 
 
 def unrun(cells: Sequence[NewCell], like: Places) -> Places:

@@ -3,8 +3,7 @@
     ln L = surface(N, D) + e        a draw of the surface, and one of e: noise of the repeats, and what tuning leaves
 
 N, D and C are counted by the study's own program where that can count them before a run. What it can't, such as the
-length of a run that decides itself when to stop, or the size of a program that is not ours, goes on along the axes of
-the grid: a plane in logs, or a parabola where that predicts each row from the others with at most half of the error.
+length of a run that decides itself when to stop, goes on along the axes of the grid in logs.
 """
 
 from __future__ import annotations
@@ -18,18 +17,16 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.arms.reading import cell_trials
-from mnist_scaling.errors import InputError
+from mnist_scaling.config import DataConfig
+from mnist_scaling.errors import InputError, require
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import Model
 from mnist_scaling.fitting.uncertainty.interval import MAJORITY, Interval, median_of
-from mnist_scaling.fitting.uncertainty.least_squares import plane
-from mnist_scaling.planning.studied import Studied, at_axes
+from mnist_scaling.fitting.uncertainty.least_squares import carried_on, plane
+from mnist_scaling.planning.studied import Studied
 from mnist_scaling.settings.setting_laws import prior, setting_laws
-from mnist_scaling.study import records
-from mnist_scaling.study.layout import RESULT
-
-BENT = 4.0
-"""Squared error of a parabola counts so many times against that of a plane: beyond the rows a bend costs."""
+from mnist_scaling.study import layout, records
+from mnist_scaling.study.tables.csv_table import at_axes
 
 LARGER, TRIED, SAME = 16.0, 32, 0.02
 """For a budget so many sizes are tried, up to so many times the largest; difference in C at which a cell takes it."""
@@ -40,16 +37,13 @@ NEAREST, FEWEST = 3, 6
 
 @dataclass(frozen=True)
 class NewCell:
-    """A cell, run or not."""
+    """A cell, run or not: its axes by column (none for a table from elsewhere) and, where a run is on record, by config
+    key; N, D and C as far as the table has them; and in words how these are known."""
 
     axes: Mapping[str, Any]
-    """Column to value; empty for a table that is no study's."""
     keys: Mapping[str, Any]
-    """The same by config key, where a run is on record."""
     at: Mapping[str, float]
-    """N, D and C, as far as the table has them."""
     counted: str
-    """How they are known, in words."""
 
 
 def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
@@ -62,19 +56,13 @@ def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
         cell = on_grid(of, target)
     model = of.model
     if lacking := [k for k in model.inputs if k not in cell.at]:
-        raise InputError(
-            f"The model is of {' and '.join(model.inputs)}, but the target lacks {' and '.join(lacking)}: give "
-            f"target.{lacking[0]}=…."
-        )
+        of_what = " and ".join(model.inputs)
+        raise InputError(f"The model is of {of_what}, but the target lacks {lacking[0]}: give target.{lacking[0]}=….")
     if model.ray is not None and not model.ray.holds({k: float(np.log(v)) for k, v in cell.at.items()}):
-        raise InputError(
-            f"The rows are all near {model.ray.words}, and say nothing of a loss off that line: give a target on it."
-        )
+        raise InputError(f"The rows are all near {model.ray.words}, and say nothing off it: give a target on it.")
     if (rows := matching(of.cells, cell, of.source.rows.names)).any():
-        raise InputError(
-            f"A cell must be predicted before it is run, but row {of.cells.index[rows][0]} of {of.source.path} is that "
-            "cell: give another target."
-        )
+        row = f"row {of.cells.index[rows][0]} of {of.source.path}"
+        raise InputError(f"A cell must be predicted before it is run, but {row} is that cell: give another target.")
     return cell
 
 
@@ -89,20 +77,15 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell of a study at these values of its axes, wherever it lies."""
     cells, axes = of.cells, of.source.axes
     if unknown := [k for k in target if k not in axes]:
-        raise InputError(
-            f"`target` must name axes of the study ({', '.join(axes) or 'it has none'}), N, D, C or flops, but got "
-            f"{', '.join(unknown)}: mend it."
-        )
+        named = f"axes of the study ({', '.join(axes) or 'it has none'}), N, D, C or flops"
+        raise InputError(f"`target` must name {named}, but got {', '.join(unknown)}: mend it.")
     first = {a: None if pd.isna(cells[a].iloc[0]) else cells[a].iloc[0] for a in axes}
     only = {a: v for a, v in first.items() if cells[a].nunique(dropna=False) == 1}
     if lacking := [a for a in axes if a not in {*target, *only}]:
-        raise InputError(
-            f"`target` must give every axis of the study, but lacks {', '.join(lacking)}: add target.{lacking[0]}=…."
-        )
+        raise InputError(f"`target` must give every axis, but lacks {', '.join(lacking)}: add target.{lacking[0]}=….")
     values = {a: target.get(a, only.get(a)) for a in axes}
-    # The program refuses such a run itself, but tables that come without runs cannot ask it.
-    if (share := values.get("data_fraction")) is not None and float(share) > 1:
-        raise InputError(f"`0 < data_fraction <= 1` must hold, but got {share}: there are no more data.")
+    if of.counts is not None and values.get("data_fraction"):
+        DataConfig(fraction=float(values["data_fraction"]))  # our program's own rule, where no run of it is on record
     keys, known = _counted(of, values)
     moving = {a: v for a, v in values.items() if pd.api.types.is_numeric_dtype(cells[a]) and a not in only}
     names = {k: c for k in ("N", "D", "C") if (c := of.source.rows.names.get(k))}
@@ -117,7 +100,7 @@ def _counted(of: Studied, values: Mapping[str, Any]) -> tuple[dict[str, Any], Ma
     for folder, cell in of.records.items():
         names = dict(zip(cell["axes"], cell["keys"], strict=True))
         alike = all(cell["axes"].get(a) == v for a, v in values.items() if isinstance(v, str))
-        run = next(folder.glob(f"*/{RESULT}"), None)
+        run = next(folder.glob(f"*/{layout.RESULT}"), None)
         if alike and run is not None and names.keys() >= values.keys():
             keys, record = {names[a]: v for a, v in values.items()}, records.read_run(run.parent)
             return keys, of.counts(record["config"], keys) if of.counts is not None and record else {}
@@ -128,36 +111,25 @@ def extrapolated(cells: pd.DataFrame, column: str, axes: Mapping[str, float]) ->
     """A column's value where numeric axes have these values, by a plane or a parabola in logs through the rows."""
     known = cells[[column, *axes]].astype(float)
     known = np.log(known[(np.isfinite(known) & (known > 0)).all(axis=1)])
-    y, x = known[column].to_numpy(), known[list(axes)].to_numpy()
-    u, at = x - x.mean(axis=0), np.log(np.array([float(v) for v in axes.values()])) - x.mean(axis=0)
-    bent = [i for i in range(len(at)) if len(np.unique(u[:, i])) > 3]
-    found = []
-    for powers, times in (([], 1.0), (bent, BENT)):
-        through = plane(y, *u.T, *(u[:, powers] ** 2).T)
-        left_out = through.residual / np.maximum(1 - through.leverage, 1e-9)
-        found.append((times * float((left_out**2).sum()), float(through.at(*at, *at[powers] ** 2)[0])))
-    return float(np.exp(min(found)[1]))
+    at = np.log(np.array([*axes.values()], float))
+    return float(np.exp(carried_on(known[column].to_numpy(), known[list(axes)].to_numpy(), at)))
 
 
 def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell whose loss is lowest, by the model's median, of those that take no more than this compute."""
     flops, costs = float(target["flops"]), of.costs["flops"]
-    if len(target) > 1:
-        raise InputError("`target.flops` must stand alone, because it chooses the rest: leave the others out.")
+    require(len(target) == 1, "`target.flops` must stand alone, because it chooses the rest: leave the others out.")
     if costs.notna().any() and flops <= costs.max():
-        raise InputError(
-            f"`target.flops` must lie beyond the largest compute that was measured, {costs.max():.4g}, but got "
-            f"{flops:.4g}: raise it; within the data `fit` gives the loss."
-        )
+        rule = f"`target.flops` must lie beyond the largest compute that was measured, {costs.max():.4g}"
+        raise InputError(f"{rule}, but got {flops:.4g}: raise it; within the data `fit` gives the loss.")
     if of.model.inputs == ("C",):
         return NewCell({}, {}, {"C": flops}, "as given")
-    found = list(_cells_of(of, flops))
-    if not found:
-        raise InputError(
-            f"A cell must take the {flops:.4g} FLOPs that were asked for, but none does within the study's data and "
-            f"{LARGER:g} times its sizes: give fewer, or the cell itself by target.N=… target.D=… or the study's axes."
-        )
-    return min(found, key=lambda cell: float(np.median(log_loss(of, cell.at))))
+    cells = list(_cells_of(of, flops))
+    if not cells:
+        rule = f"A cell must take the {flops:.4g} FLOPs that were asked for"
+        beyond = f"none does within the study's data and {LARGER:g} times its sizes"
+        raise InputError(f"{rule}, but {beyond}: give fewer, or the cell itself by N and D or the study's axes.")
+    return min(cells, key=lambda cell: float(np.median(log_loss(of, cell.at))))
 
 
 def _cells_of(of: Studied, flops: float) -> Iterator[NewCell]:
@@ -184,10 +156,8 @@ def _cells_of(of: Studied, flops: float) -> Iterator[NewCell]:
 
 
 def at_levels(of: Studied, size: float, amount: float) -> NewCell | None:
-    """The cell of a size and an amount of data, whole where those of the study are; None where there is no such cell.
-
-    The program may have none, such as one of more data than there are. Further axes are as in the study's first cell.
-    """
+    """The cell of a size and an amount of data, whole where those of the study are, further axes as in its first cell;
+    None where the program has none, such as one of more data than there are."""
     values = {axis: of.cells[axis].iloc[0] for axis in of.source.axes}
     for axis, level in ((of.roles.size, size), (of.roles.data, amount)):
         values[str(axis)] = round(level) if (of.cells[axis].astype(float) % 1 == 0).all() else float(level)
@@ -200,11 +170,9 @@ def matching(cells: pd.DataFrame, cell: NewCell, names: Mapping[str, str | None]
     """Mask of the rows that are a cell: of its axes, else within 1 % of its N and D (or C)."""
     if cell.axes:
         return at_axes(cells, cell.axes)
-    found = np.ones(len(cells), bool)
-    for role in [k for k in ("N", "D") if k in cell.at] or ["C"]:
-        values = cells.reindex(columns=[names.get(role)]).to_numpy(float)[:, 0]
-        found &= np.abs(np.log(values / cell.at[role])) < 0.01
-    return found
+    roles = [k for k in ("N", "D") if k in cell.at] or ["C"]
+    sizes = np.column_stack([cells.reindex(columns=[names.get(k)]).to_numpy(float) for k in roles])
+    return np.asarray((np.abs(np.log(sizes / [cell.at[k] for k in roles])) < 0.01).all(axis=1))
 
 
 def log_loss(of: Studied, at: Mapping[str, float]) -> Array:
@@ -215,29 +183,25 @@ def log_loss(of: Studied, at: Mapping[str, float]) -> Array:
 def loss_draws(model: Model, at: Mapping[str, float], rng: np.random.Generator) -> Array:
     """Draws of a cell's ln L, noise and luck included, by the surfaces that fall there unless most of them rise.
 
-    Of a tuned cell no law lets the loss rise with N or D, and only a misfit carried beyond its rows does. Without such
-    surfaces intervals are narrower by a seventh and hold as much (benchmarks/planned_losses.py).
-    """
+    Only a misfit carried beyond its rows rises with N or D. Intervals without such surfaces are narrower by an eighth
+    and hold nearly as much (benchmarks/planned_losses.py)."""
     point, surfaces = {k: float(np.log(at[k])) for k in model.inputs}, model.posterior
-    draws = surfaces.log_loss({k: np.array([v]) for k, v in point.items()})[:, 0]
-    draws = draws + surfaces.scatter() * rng.standard_normal(len(draws))
+    at_point, scatter = surfaces.log_loss({k: np.array([v]) for k, v in point.items()})[:, 0], surfaces.scatter()
+    draws = at_point + scatter * rng.standard_normal(len(scatter))
     falls = np.all([surfaces.slope(point, k) >= 0 for k in point], axis=0)
     return draws[falls] if falls.mean() > MAJORITY else draws
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a cell should give."""
+    """What a cell should give: loss, error of the test images (unknown where the table has none), draws of ln L with
+    noise and luck, a value of each tuned column, and those that a law gives; the others are as in the nearest cells."""
 
     loss: Interval
     error: Interval
-    """Of the test images; unknown where the table has no errors."""
     log_loss: Array
-    """Draws of ln L, noise and luck included."""
     settings: Mapping[str, Interval | str]
-    """Tuned column to its recommended value, with an interval where it is a number."""
     by_law: tuple[str, ...]
-    """Those of them that a law of the settings gives; the others are those of the nearest cells."""
 
 
 def expect(of: Studied, cell: NewCell, rng: np.random.Generator) -> Expected:

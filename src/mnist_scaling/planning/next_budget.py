@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, require
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.slices import best_of_each_budget
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.fitting.uncertainty.least_squares import exponents, plane
+from mnist_scaling.fitting.uncertainty.least_squares import exponents, line_at
 from mnist_scaling.planning.studied import Studied
 
 FEWEST = 4
@@ -28,37 +27,29 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class NextBudget:
-    """The next budget of a table."""
+    """The next budget of a table: the best row at each budget so far, the first so many of which the line leaves out;
+    b; the loss of the best run there; and the numeric columns that stand still or move along a line."""
 
     winners: pd.DataFrame
-    """The best row at each budget, from the smallest on: all columns of the table."""
     left_out: int
-    """The first so many of them, through which the line does not go."""
     budget: float
     slope: Interval
-    """b, positive where the loss falls."""
     loss: Interval
-    """Of the best run at the next budget, by the line."""
     settings: Mapping[str, Interval]
-    """Numeric column to its value there, where the winners' moves along a line in logs, or stands still."""
 
 
 def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
     """Continue the arg-mins of a table to a budget, by default one more of its last steps."""
-    if "C" not in of.table.inputs:
-        raise InputError("A next budget needs the FLOPs of each run, but the table names no C: give columns.C=….")
+    require("C" in of.table.inputs, "A next budget needs the FLOPs of each run, but there are none: give columns.C=….")
     best = best_of_each_budget(of.table)
     best = best[np.argsort(of.table.inputs["C"][best])]
     x, y = np.log(of.table.inputs["C"][best]), of.table.y[best]
     if len(x) < FEWEST:
-        raise InputError(
-            f"A line needs {FEWEST} budgets, but the table has {len(x)}: add budgets, or predict with target.N=…."
-        )
+        raise InputError(f"A line needs {FEWEST} budgets, but the table has {len(x)}: add some, or give target.N=….")
     at = 2 * x[-1] - x[-2] if budget is None else float(np.log(budget))
     if at <= x[-1]:
-        raise InputError(
-            f"`target.flops` must lie beyond the largest budget, {np.exp(x[-1]):.4g}, but got {budget:.4g}: raise it."
-        )
+        rule = f"`target.flops` must lie beyond the largest budget, {np.exp(x[-1]):.4g}"
+        raise InputError(f"{rule}, but got {budget:.4g}: raise it.")
     level = of.model.level
     losses = [_forecast(x[k:], y[k:], at, level) for k in range(len(x) - FEWEST + 1)]
     first = int(np.argmin([loss.high - loss.low for loss in losses]))
@@ -68,14 +59,6 @@ def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
     found = {c: _setting(x[first:], others[c].to_numpy(float)[first:], at, level) for c in others}
     settings = {c: value for c, value in found.items() if value.known}
     return NextBudget(winners, first, float(np.exp(at)), slope, losses[first].exp(), settings)
-
-
-def line_at(x: Array, y: Array, at: Array, level: float) -> tuple[Array, Array]:
-    """A new y at places, by the line through (x, y): its value, and half of Student's interval, both of their shape."""
-    middle = x.mean()
-    line, places = plane(y, x - middle), at - middle
-    spread = (line.residual**2).sum() / line.free * (1 + 1 / len(x) + places**2 / ((x - middle) ** 2).sum())
-    return line.at(places), np.asarray(stdtrit(line.free, 0.5 + level / 2) * np.sqrt(spread))
 
 
 def _forecast(x: Array, y: Array, at: float, level: float) -> Interval:

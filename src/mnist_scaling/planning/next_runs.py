@@ -27,6 +27,7 @@ from mnist_scaling.fitting.frontier.parametric import Cost, budgets, valley
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import Model
 from mnist_scaling.fitting.slices import largest_cell
+from mnist_scaling.fitting.uncertainty.interval import MAJORITY
 from mnist_scaling.planning.checks import REPEATS, TRIALS
 from mnist_scaling.planning.growth import GrownCell, grown_from
 from mnist_scaling.planning.measurements import CellEffort, Places, new_cells, of_study, unrun
@@ -44,90 +45,71 @@ al. 2026 (arXiv 2604.22753)."""
 MOST_TRIALS, MOST_REPEATS = 64, 32
 """Trials and repeats from which on a cell gets no more: what its seeds share is no longer small beside it."""
 
-CHANCE = 10.0
-"""A gain below this share of what is left of var t, over the number of draws, is one by chance: p = 0.002."""
+CHANCE, TAIL = 10.0, 0.01
+"""A gain below this share of what is left of var t, over the number of draws, is one by chance (p = 0.002); share of
+the draws at each end that is drawn in, because the variance of a ratio's few wild draws says nothing."""
 
-SLOPES = {"alpha": "N", "beta": "D"}
-
-REACH = 4.0
-"""Multiple of the largest compute at which a loss is meant; one of `ahead.REACHES`."""
-
-TAIL = 0.01
-"""Share of the draws at each end that is drawn in: the variance of a ratio's few wild draws says nothing."""
+SLOPES, REACH = {"alpha": "N", "beta": "D"}, 4.0
+"""Variable of each slope; multiple of the largest compute at which a loss is meant, one of `ahead.REACHES`."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A number of every draw of the surfaces."""
+    """A number of every surface that has it: what and where it is, its draws, and the mask of these surfaces."""
 
     meaning: str
-    """What it is, and where, in words."""
     draws: Array
-    """Shape (draws,)."""
     known: np.ndarray
-    """Mask of the surfaces that have it, shape (all draws,): not every one has an optimum."""
 
 
 def target(model: Model, cost: Cost | None, word: str) -> Target:
     """The draws of one of `TARGETS`; `cost` is the table's."""
     one_of("target", word, TARGETS)
-    needs, point = SLOPES.get(word, "N and D with a C that grows with both"), largest_cell(model.rows)
+    surfaces, point, inputs = model.posterior, largest_cell(model.rows), " and ".join(model.inputs)
     if word == "loss":
         ahead = [one for one in losses_ahead(model, cost)[0] if one.reach == REACH]
         slopes = " or ".join(f"target={k}" for k, variable in SLOPES.items() if variable in model.inputs)
-        require(
-            bool(ahead),
-            f"`target=loss` needs a compute at which it is meant, but {' and '.join(model.inputs)} say nothing of "
-            f"compute: choose {slopes}, or name columns.C.",
-        )
+        rule = f"`target=loss` needs a compute at which it is meant, but {inputs} say nothing of compute"
+        require(bool(ahead), f"{rule}: choose {slopes}, or name columns.C.")
         point = {k: float(np.log(getattr(ahead[0], k))) for k in model.inputs}
-    elif needs not in model.inputs if word in SLOPES else cost is None or len(model.inputs) != 2:
-        raise InputError(
-            f"`target={word}` needs a model of {needs}, but this one is of {' and '.join(model.inputs)}: choose "
-            "target=loss."
-        )
-    at = ", ".join(f"{k} = {np.exp(point[k]):.3g}" for k in model.inputs)
-    if word in SLOPES:
-        meaning, draws = f"{word} = -d ln L / d ln {needs} at {at}", model.posterior.slope(point, needs)
-    elif word == "loss":
-        meaning = f"ln loss at {at}"
-        draws = model.posterior.log_loss({k: np.array([point[k]]) for k in model.inputs})[:, 0]
+        meaning, draws = "ln loss", surfaces.log_loss({k: np.array([v]) for k, v in point.items()})[:, 0]
     else:
-        assert cost is not None
-        meaning = "N_exponent = d ln N* / d ln C, over the compute of the table"
-        surfaces = model.posterior
-        draws = valley(surfaces.log_loss, surfaces.axes, cost, budgets(model.rows, cost)).exponents["N"]
+        needs = SLOPES.get(word, "N and D with a C that grows with both")
+        able = needs in model.inputs if word in SLOPES else cost is not None and len(model.inputs) == 2
+        require(able, f"`target={word}` needs a model of {needs}, but this one is of {inputs}: choose target=loss.")
+        if word in SLOPES:
+            meaning, draws = f"{word} = -d ln L / d ln {needs}", surfaces.slope(point, needs)
+        else:
+            assert cost is not None
+            meaning = "N_exponent = d ln N* / d ln C, over the compute of the table"
+            draws = valley(surfaces.log_loss, surfaces.axes, cost, budgets(model.rows, cost)).exponents["N"]
+    if word in (*SLOPES, "loss"):
+        meaning += " at " + ", ".join(f"{k} = {np.exp(point[k]):.3g}" for k in model.inputs)
     known = np.isfinite(draws)
-    if 2 * known.sum() <= len(known):
-        raise InputError(
-            f"`target={word}` needs surfaces with an optimum, but {100 * known.mean():.0f} % of them have one: add "
-            "cells on both sides of the best size at a budget, or choose target=loss."
-        )
+    rule = f"`target={word}` needs surfaces with an optimum, but {100 * known.mean():.0f} % of them have one"
+    fix = "add cells on both sides of the best size at a budget, or choose target=loss."
+    require(known.mean() > MAJORITY, f"{rule}: {fix}")
     return Target(meaning, np.clip(draws[known], *np.quantile(draws[known], [TAIL, 1 - TAIL])), known)
 
 
 @dataclass(frozen=True)
 class Move:
-    """Runs of one place."""
+    """Runs that are added at one place, one of `KINDS`; its gain is a share of the target's first variance."""
 
     kind: str
-    """One of `KINDS`."""
     place: int
     trials: int
-    """That are added."""
     repeats: int
     cost: float
     gain: float
-    """Share of the target's variance, as it was at first, that it takes off."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Runs in the order in which they were chosen."""
+    """Runs in the order in which they were chosen, and the share of the target's variance that they leave."""
 
     moves: tuple[Move, ...]
     left: float
-    """Share of the target's variance that is left after them."""
 
     @property
     def cost(self) -> float:
@@ -179,11 +161,9 @@ def condition(f: Array, t: Array, place: int, variance: float) -> tuple[Array, A
 def choose(
     draws: Array, target: Array, places: Places, effort: CellEffort, budget: float, chance: float | None = None
 ) -> Choice:
-    """The runs that leave least of the target's variance, of the plans that the powers of the cost make.
-
-    `draws` are ln L of every surface at every place, (draws, n), and `target` is (draws,) or (draws, targets), of which
-    the variances are summed. Gains below the share `chance` of what is left of them are none.
-    """
+    """The runs that leave least of the variance of the target, (draws,) or (draws, targets), of the plans that powers
+    of the cost make. `draws` are ln L of every surface at every place, (draws, n); gains below the share `chance` of
+    what is left are none."""
     least = CHANCE / len(draws) if chance is None else chance
     f, t = factors(draws), factors(target.reshape(len(target), -1))
     plans = [_greedy(f, t, places, effort, budget, power, least) for power in EXPONENTS]
@@ -203,10 +183,8 @@ def _greedy(
             return Choice(tuple(moves), float((t**2).sum()) / whole if whole else 1.0)
         worth = np.divide(gain, cost**power, out=np.zeros_like(gain), where=gain > least)
         kind, place = np.unravel_index(np.argmax(worth), gain.shape)
-        move = Move(
-            KINDS[kind], int(place), int(trials[kind, place]), int(repeats[kind, place]),
-            float(cost[kind, place]), float(gain[kind, place]) / whole,
-        )  # fmt: skip
+        added, again = int(trials[kind, place]), int(repeats[kind, place])
+        move = Move(KINDS[kind], int(place), added, again, float(cost[kind, place]), float(gain[kind, place]) / whole)
         moves.append(move)
         spent += move.cost
         f, t = condition(f, t, move.place, float(variance[kind, place]))
@@ -216,31 +194,21 @@ def _greedy(
 
 @dataclass(frozen=True)
 class NextRuns:
-    """What to run next in a study, or beside a table's rows."""
+    """What to run next; the moves' places are the table's rows and then the cells that were offered."""
 
     target: Target
     cells: Sequence[NewCell]
-    """That were offered; the moves' places are the table's rows and then these."""
     choice: Choice
     budget: float
     unit: str
-
-    @property
-    def message(self) -> str:
-        """What they come to, in a sentence."""
-        if not self.choice.moves:
-            return "No run within the budget says anything of the target: raise the budget, or choose another target."
-        return f"Together they should narrow its interval to {100 * self.choice.left**0.5:.0f} % of what it is."
 
 
 def next_runs(of: Studied, word: str, budget: float, unit: str) -> NextRuns:
     """The runs that make a target (one of `plan_schema.TARGETS`) most certain for a budget of "flops" or "seconds"."""
     places, effort = of_study(of, unit)
     if not np.isfinite(places.repeat_cost).all():
-        raise InputError(
-            f"A budget in {unit} needs the {unit} of every run, but {of.source.path} does not have them: give "
-            f"{'flops=…' if unit == 'seconds' else 'columns.C=…, or columns.N=… and columns.D=…'}."
-        )
+        fix = "flops=…" if unit == "seconds" else "columns.C=…, or columns.N=… and columns.D=…"
+        raise InputError(f"A budget in {unit} needs those of every run, but {of.source.path} lacks them: give {fix}.")
     cells = new_cells(of)
     places, wanted = places.join(unrun(cells, places)), target(of.model, of.result.cost, word)
     draws = of.model.posterior.log_loss(places.logs)[wanted.known]

@@ -1,7 +1,6 @@
 """predictions.csv: what a run should give, registered before it, and scored after it.
 
-Each row holds a seal, the hash of its registered fields and of the seal before it: a field that is edited, or a row
-that is taken out from among others, is noticed.
+Each row holds a seal, the hash of its registered fields and of the seal before it, so that an edit is noticed.
 
     score    CRPS = 2 mean_q pinball_q(ln L), by the quantiles that were registered; a point forecast's is |error|
     regret   ln L with the settings that were recommended, less ln L of the cell tuned in full
@@ -21,21 +20,17 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.arms.reading import Source
-from mnist_scaling.errors import InputError, line_of
+from mnist_scaling.errors import InputError, line_of, require
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
 from mnist_scaling.planning.new_cell import Expected, NewCell, matching
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.study import identity, records
-from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.files import checksum, write_atomically
-from mnist_scaling.study.flags import INFO
-from mnist_scaling.study.layout import PREDICTED_CELLS, PREDICTIONS, RESULT, TRIALS, cell_parts
+from mnist_scaling.study import columns, files, flags, identity, layout, records
+from mnist_scaling.study.layout import PREDICTIONS, RESULT, cell_parts
 from mnist_scaling.study.tables.csv_table import read_table
 
 SEAL = "seal"
-
 SCORED = (
     "measured_loss", "measured_se", "measured_error", "measured_in", "inside", "log_error", "crps", "regret", "why_not",
 )  # fmt: skip
@@ -63,10 +58,8 @@ def read_predictions(folder: Path) -> list[dict[str, str]]:
     before = ""
     for number, row in enumerate(rows):
         if row[SEAL] != seal(row, before):
-            raise InputError(
-                f"A prediction must stay as it was registered, but line {line_of(number)} of {path} was changed, or "
-                "one above it: bring the file back as it was, or move it away and register anew."
-            )
+            rule = f"A prediction must stay as it was registered, but line {line_of(number)} of {path} or one above it"
+            raise InputError(f"{rule} was changed: bring the file back as it was, or move it away and register anew.")
         before = row[SEAL]
     return [{str(k): str(v) for k, v in row.items()} for row in rows]
 
@@ -74,22 +67,20 @@ def read_predictions(folder: Path) -> list[dict[str, str]]:
 def seal(row: Mapping[str, str], before: str) -> str:
     """Hash of a row's registered fields and of the seal before it."""
     fields = {k: v for k, v in sorted(row.items()) if v != "" and k not in (*SCORED, SEAL)}
-    return checksum((before + json.dumps(fields)).encode())[:16]
+    return files.checksum((before + json.dumps(fields)).encode())[:16]
 
 
 def tables_hash(of: Studied) -> str:
     """Hash of the tables that a prediction rests on."""
-    paths = [of.source.path] + ([of.folder / TRIALS] if of.is_study and (of.folder / TRIALS).is_file() else [])
-    return checksum(b"".join(path.read_bytes() for path in paths))[:16]
+    paths = [of.source.path, *([of.folder / layout.TRIALS] if of.is_study else [])]
+    return files.checksum(b"".join(path.read_bytes() for path in paths if path.is_file()))[:16]
 
 
 def register(
     of: Studied, cell: NewCell, expected: Expected, folder: Path, where: str | None = None, write: bool = True
 ) -> dict[str, str]:
     """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
-
-    `where`, the condition on the rows that were fitted, is kept with it. Without `write` the row gets no seal.
-    """
+    `where` is the condition on the rows that were fitted. Without `write` the row gets no seal."""
     begun = of.folder / Path(*cell_parts(cell.axes)) if cell.axes else None
     if begun is not None and any(begun.glob(f"*/{RESULT}")):
         raise InputError(f"A cell must be predicted before it is run, but {begun} holds runs: give another target.")
@@ -113,7 +104,7 @@ def _row(of: Studied, cell: NewCell, expected: Expected, where: str | None) -> d
         "law": of.model.posterior.law.name, **_ends(expected.loss, "predicted_loss", ""),
         **_ends(expected.error, "predicted_error", "error_"), "by_law": ";".join(expected.by_law),
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
-        "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != INFO)),
+        "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != flags.INFO)),
         "D_column": of.source.rows.names["D"] or "",
         "loss_column": of.loss, "where": where or "", "code": identity.commit() or "",
         "version": identity.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
@@ -135,7 +126,7 @@ def command(of: Studied, rows: Sequence[Mapping[str, str]], folder: Path) -> str
     waiting = [_axes(row) for row in rows if not _measured(row, of.source)]
     wanted = {tuple(axes.values()): {names[a]: v for a, v in axes.items()} for axes in waiting if axes}
     new = [growth.GrownCell(keys, trials, repeats) for keys in wanted.values()]
-    return growth.write(of, [*known, *new], folder / PREDICTED_CELLS) if new else ""
+    return growth.write(of, [*known, *new], folder / layout.PREDICTED_CELLS) if new else ""
 
 
 def _value(text: str) -> Any:
@@ -163,17 +154,15 @@ def _text(value: Any) -> str:
 
 
 def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    columns = dict.fromkeys(k for row in rows for k in row if k not in (SEAL, *SCORED))
-    write_atomically(folder / PREDICTIONS, pd.DataFrame(rows, columns=[*columns, SEAL, *SCORED]).to_csv(index=False))
+    registered = dict.fromkeys(k for row in rows for k in row if k not in (SEAL, *SCORED))
+    table = pd.DataFrame(rows, columns=[*registered, SEAL, *SCORED])
+    files.write_atomically(folder / PREDICTIONS, table.to_csv(index=False))
 
 
 def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
     """Score a folder's predictions by the studies in which their cells may have come, the study's own first."""
     rows = read_predictions(folder)
-    if not rows:
-        raise InputError(
-            f"A score needs a prediction, but {folder / PREDICTIONS} has none: register one with target.…=…."
-        )
+    require(bool(rows), f"A score needs a prediction, but {folder / PREDICTIONS} has none: register one by target.…=….")
     scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, sources) for row in rows]
     _write(folder, scored)
     return scored
@@ -215,19 +204,16 @@ def crps(y: float, quantiles: Array) -> float:
 
 def _measured(row: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
     """The rows of a source that are a prediction's cell and have a loss."""
-    found = []
-    for arm in source.rows.arms:
-        cells = arm.frame
-        at = {role: float(row[name]) for role, name in SIZES.items() if row[name]}
-        kept = matching(cells, NewCell(_axes(row), {}, at, ""), source.rows.names)
-        if row["loss_column"] in cells:
-            found += cells[kept & cells[row["loss_column"]].notna()].to_dict("records")
-    return found
+    at = {role: float(row[name]) for role, name in SIZES.items() if row[name]}
+    cell, loss = NewCell(_axes(row), {}, at, ""), row["loss_column"]
+    tables = [arm.frame for arm in source.rows.arms if loss in arm.frame]
+    rows = [cells[matching(cells, cell, source.rows.names) & cells[loss].notna()] for cells in tables]
+    return [one for some in rows for one in some.to_dict("records")]
 
 
 def _as_advised(row: Mapping[str, str], folder: Path, tuned: Sequence[str]) -> bool:
     """Whether a run has the settings that were recommended."""
-    config = {column_of(k): v for k, v in (records.read_run(folder) or {}).get("config", {}).items()}
+    config = {columns.column_of(k): v for k, v in (records.read_run(folder) or {}).get("config", {}).items()}
     wanted = [key for key in tuned if row.get(key)]
     return bool(wanted) and all(_text(config.get(key)) == row[key] for key in wanted)
 

@@ -36,13 +36,12 @@ Counts = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Studied:
-    """A study or table of one arm, and its fit."""
+    """A study or table of one arm, and its fit; `counts` where the study's program can count a run before it starts."""
 
     source: Source
     arm: ArmRows
     result: Result
     counts: Counts | None = None
-    """Where the study's program can count a run before it starts."""
 
     @property
     def folder(self) -> Path:
@@ -86,7 +85,7 @@ class Studied:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What the cells of a study share (`study.identity`), as its study.json has it."""
+        """What the cells of a study share, as its study.json has it."""
         return (self.source.study or {}).get(IDENTITY) or {}
 
     @cached_property
@@ -103,10 +102,8 @@ class Studied:
     def model(self) -> Model:
         """The law with a misfit, whose draws everything rests on."""
         if self.result.model is None:
-            raise InputError(
-                f"A plan must rest on a fit, but {self.source.path} has none ({self.result.why or 'too few rows'}): "
-                "add cells, or name columns that a law can be fitted to."
-            )
+            rule = f"A plan must rest on a fit, but {self.source.path} has none ({self.result.why or 'too few rows'})"
+            raise InputError(f"{rule}: add cells, or name columns that a law can be fitted to.")
         return self.result.model
 
     @property
@@ -123,18 +120,14 @@ class Studied:
 
     def range_of(self, column: str) -> Mapping[str, Any]:
         """The range that a tuned column was searched in: "low", "high", "log" …, and "limits"; empty if unknown."""
-        for key, text in self.identity.get("ranges", {}).items():
-            if column_of(key) == column:
-                shared = json.loads(text)
-                return {**shared.get("attributes", {}), "limits": shared.get("limits", [])}
-        return {}
+        ranges = {column_of(key): text for key, text in self.identity.get("ranges", {}).items()}
+        shared = json.loads(ranges[column]) if column in ranges else None
+        return {**shared.get("attributes", {}), "limits": shared.get("limits", [])} if shared else {}
 
     @cached_property
     def costs(self) -> pd.DataFrame:
-        """Of each row one run's training "flops" and "seconds", NaN where none is known, and its "runs", 1 if unknown.
-
-        Rows are those of `cells`. FLOPs are those of C, or 6 N D where the table has no C but N and D.
-        """
+        """Of each row of `cells` one run's "flops" (C, or 6 N D where the table has no C but N and D) and "seconds" of
+        training, NaN where none is known, and its "runs", 1 if unknown."""
         names, cells = self.source.rows.names, self.cells
         n, d, c = (cells[h].astype(float) if (h := names.get(k)) else None for k in ("N", "D", "C"))
         flops = c if c is not None else 6 * n * d if n is not None and d is not None else None
@@ -143,28 +136,13 @@ class Studied:
         return pd.DataFrame({"flops": flops, "seconds": seconds, "runs": runs}, index=cells.index, dtype=float)
 
 
-def at_axes(cells: pd.DataFrame, axes: Mapping[str, Any]) -> np.ndarray:
-    """Mask of the rows whose axes have these values; of none where an axis is no column."""
-    found = np.full(len(cells), axes.keys() <= set(cells.columns))
-    for axis, value in axes.items() if found.any() else ():
-        if pd.isna(value):
-            found &= cells[axis].isna().to_numpy()
-        elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
-            found &= np.isclose(pd.to_numeric(cells[axis], errors="coerce"), value, rtol=1e-6)
-        else:
-            found &= (cells[axis] == value).to_numpy()
-    return found
-
-
 def studied(config: FitConfig) -> Studied:
     """Read and fit the one arm that a config asks for."""
     source = read(config)
     if len(source.rows.arms) > 1:
         shown = ", ".join(arm.name for arm in source.rows.arms)
-        raise InputError(
-            f"A plan must be of one arm, but {source.path} has several ({shown}): choose one, such as "
-            f"where=\"{source.rows.by[0]} == '{source.rows.arms[0].axes[source.rows.by[0]]}'\"."
-        )
+        fix = f"choose one, such as where=\"{source.rows.by[0]} == '{source.rows.arms[0].axes[source.rows.by[0]]}'\"."
+        raise InputError(f"A plan must be of one arm, but {source.path} has several ({shown}): {fix}")
     (arm,) = source.rows.arms
     table, _ = source.table(arm)
     return Studied(source, arm, analyse(table, config.options(source.classes)))

@@ -57,6 +57,32 @@ def _design(*x: ArrayLike) -> Array:
     return np.column_stack([np.ones(len(columns[0])), *columns])
 
 
+BENT = 4.0
+"""Squared error of a parabola counts so many times against that of a plane: beyond the rows a bend costs."""
+
+
+def carried_on(y: Array, x: Array, at: Array) -> float:
+    """y beyond the rows, x (n, p) and `at` (p,), by a plane, or a parabola that foresees rows from the others better.
+
+    A parabola bends along inputs of four values or more, and is taken where it has at most half of the plane's error.
+    """
+    u, at, candidates = x - x.mean(axis=0), at - x.mean(axis=0), []
+    bent = [i for i in range(len(at)) if len(np.unique(u[:, i])) > 3]
+    for powers, times in (([], 1.0), (bent, BENT)):
+        through = plane(y, *u.T, *(u[:, powers] ** 2).T)
+        left_out = through.residual / np.maximum(1 - through.leverage, 1e-9)
+        candidates.append((times * float((left_out**2).sum()), float(through.at(*at, *at[powers] ** 2)[0])))
+    return min(candidates)[1]
+
+
+def line_at(x: Array, y: Array, at: Array, level: float) -> tuple[Array, Array]:
+    """A new y at places, by the line through (x, y): its value, and half of Student's interval, both of their shape."""
+    middle = x.mean()
+    line, places = plane(y, x - middle), at - middle
+    spread = (line.residual**2).sum() / line.free * (1 + 1 / len(x) + places**2 / ((x - middle) ** 2).sum())
+    return line.at(places), np.asarray(stdtrit(line.free, 0.5 + level / 2) * np.sqrt(spread))
+
+
 def exponents(
     loss: ArrayLike, *inputs: ArrayLike, level: float = LEVEL, shared: ArrayLike | None = None
 ) -> list[Interval]:

@@ -16,10 +16,10 @@ import numpy as np
 from mnist_scaling.fitting.comparing.comparison import Comparison, ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.comparing.pairing import Difference
+from mnist_scaling.fitting.comparing.settle import Settling
 from mnist_scaling.fitting.comparing.target import TargetLosses
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import OMITTED, UNKNOWN, Interval
-from mnist_scaling.planning.settle import Settling
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json

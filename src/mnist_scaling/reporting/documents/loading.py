@@ -13,7 +13,6 @@ import pandas as pd
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.planning.studied import at_axes
 from mnist_scaling.reporting.documents.comparison_json import read_comparison
 from mnist_scaling.reporting.documents.fits_json import (
     AnswerRecord,
@@ -27,7 +26,7 @@ from mnist_scaling.study.columns import COMPLETE, FITTED, REPEAT, label
 from mnist_scaling.study.files import checksum, read_json
 from mnist_scaling.study.identity import DATA
 from mnist_scaling.study.missing import unfinished
-from mnist_scaling.study.tables.csv_table import read_study_table, read_table
+from mnist_scaling.study.tables.csv_table import at_axes, read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import (
     ArmRows,
     Roles,

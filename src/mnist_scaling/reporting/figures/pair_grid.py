@@ -19,8 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import SAME_LEVEL
-from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, plane
-from mnist_scaling.planning.next_budget import line_at
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, line_at, plane
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis

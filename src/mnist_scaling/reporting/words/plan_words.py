@@ -137,7 +137,14 @@ def next_run_parts(of: Studied, chosen: NextRuns, command: str) -> list[Part]:
     table = TextTable(head, rows, title=f"Next runs within {budget}, for {chosen.target.meaning}", right=(3, 4))
     rest = len(places) - len(rows)
     more = f"And in {plural(rest, 'more cell')}. " if rest else ""
-    return [*([table] if rows else []), Sentence(more + chosen.message), *([next_command(command)] if command else [])]
+    return [*([table] if rows else []), Sentence(more + worth(chosen)), *([next_command(command)] if command else [])]
+
+
+def worth(chosen: NextRuns) -> str:
+    """What next runs come to."""
+    if not chosen.choice.moves:
+        return "No run within the budget says anything of the target: raise the budget, or choose another target."
+    return f"Together they should narrow its interval to {100 * chosen.choice.left**0.5:.0f} % of what it is."
 
 
 def _share(share: float) -> str:

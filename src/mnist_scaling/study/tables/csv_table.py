@@ -188,6 +188,19 @@ def rows_where(condition: str, columns: Mapping[str, ArrayLike]) -> np.ndarray:
     return np.array(np.broadcast_to(kept, max(map(len, table.values()), default=0)))
 
 
+def at_axes(cells: pd.DataFrame, axes: Mapping[str, Any]) -> np.ndarray:
+    """Mask of the rows whose axes have these values; of none where an axis is no column."""
+    found = np.full(len(cells), axes.keys() <= set(cells.columns))
+    for axis, value in axes.items() if found.any() else ():
+        if pd.isna(value):
+            found &= cells[axis].isna().to_numpy()
+        elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
+            found &= np.isclose(pd.to_numeric(cells[axis], errors="coerce"), value, rtol=1e-6)
+        else:
+            found &= (cells[axis] == value).to_numpy()
+    return found
+
+
 def _value(node: ast.AST, table: Mapping[str, np.ndarray], *kinds: str) -> np.ndarray:
     """The value of a node that is known, an array of bool ("?"), float ("d") or text ("O"), if it is of these kinds."""
     match node:

@@ -9,8 +9,8 @@ import pytest
 from comparison_coverage import RunNoise, Truth, simulate
 
 from mnist_scaling.fitting.comparing import Comparison, ComparisonOptions, compare
+from mnist_scaling.fitting.comparing.settle import Settling, _chance, settling
 from mnist_scaling.fitting.laws import get_law
-from mnist_scaling.planning.settle import Settling, _chance, settling
 from mnist_scaling.reporting.documents.comparison_json import LuckRecord, Pair
 from mnist_scaling.reporting.words.conclusion import settling_sentence
 

@@ -17,9 +17,8 @@ from scipy.special import ndtr, ndtri
 
 from mnist_scaling.fitting.comparing.comparison import Comparison
 from mnist_scaling.fitting.comparing.multiplier import differences, frontiers
-from mnist_scaling.planning.measurements import CellEffort
 
-USUALLY_TUNED = CellEffort.tuned
+USUALLY_TUNED = 3
 """Tuned keys of a table that does not say which."""
 
 SURE, OFTEN = 0.95, 0.8
@@ -27,6 +26,11 @@ SURE, OFTEN = 0.95, 0.8
 
 TIMES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 """Multiples of the trials and of the repeats that are looked at."""
+
+
+def luck_power(tuned: int) -> float:
+    """Of trials, by which luck falls: about a minimum in k dimensions the best of T random ones is T^(-2 / k) off."""
+    return 2 / max(tuned, 1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def settling(found: Comparison, trials: float, repeats: float, tuned: int, rng: 
     half = float(ndtri(0.5 + found.options.level / 2)) * np.sqrt(variance)
     if max(known.p_better, 1 - known.p_better) >= SURE or abs(d) + half <= found.options.margin:
         return replace(known, runs=1.0)
-    luck, power, offers = variance - of_noise, CellEffort(0, 0, max(tuned, 1)).power, list[Settling]()
+    luck, power, offers = variance - of_noise, luck_power(tuned), list[Settling]()
     for t, r in product(TIMES if tuned else (1.0,), TIMES):
         then = of_noise / r + luck * t ** (-2 * power)
         again = repeats * r * (1 if t == 1 else 2)  # another setting may come out best, and is repeated
