@@ -7,7 +7,8 @@ How rows are read and arms are paired is decided here, and nowhere else:
 2. Rows of an arm that agree in N and D are repeats of one cell. A study's repeats have seeds (`repeats`). Of a table,
    whose rows may be anything, `mixed` says which columns look like several kinds of runs.
 3. Two arms are paired cell by cell where they share enough cells, and there seed by seed where their repeats share
-   seeds (`fitting.comparing.pairing`). The cells of an arm were tuned unless its study says that nothing was.
+   seeds (`fitting.comparing.pairing`). Tuning left something to luck where a cell had more than one trial
+   (`were_tuned`): `compare` and `ask` alike.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, 
 from mnist_scaling.fitting.comparing.comparison import MARGIN, margin_of, verdict
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.study.tables.cell_runs import were_tuned
 
 EXPONENTS = {"alpha": "N", "beta": "D"}
 """The variable that each exponent is one of."""
@@ -60,11 +61,10 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
 
 
 def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:
-    """An arm as it is compared; cells of one trial were not tuned."""
-    tuned = "n_trials" not in arm.rows or bool((arm.rows["n_trials"] > 1).any())
+    """An arm as it is compared."""
     rows = table(arm, keys.columns)
     runs = arm.rows[RUNS].iloc[rows.rows].tolist() if RUNS in arm.rows else None
-    return Arm(arm.label, rows, runs, tuned)
+    return Arm(arm.label, rows, runs, were_tuned(arm.rows))
 
 
 def _twin(arms: Mapping[str, StudyArm], keys: DifferenceKeys) -> tuple[Arm, Arm] | None:

@@ -92,6 +92,11 @@ def repeat_losses(
     return [by_setting.get(key, {}) for key in _keys(cells, keys)]
 
 
+def were_tuned(cells: pd.DataFrame) -> bool:
+    """Whether any cell had more than one trial, so that its setting was left to luck; of a table without them, yes."""
+    return "n_trials" not in cells or bool((cells["n_trials"] > 1).any())
+
+
 def runs_of(folder: Path, cells: pd.DataFrame, loss: str) -> list[dict[int, float]] | None:
     """`repeat_losses` of rows of a study's cells.csv; None, too, where the folder lacks trials.csv or study.json."""
     study = read_json(folder / STUDY)
