@@ -20,6 +20,7 @@ from mnist_scaling.reporting.text import (
     count,
     decimals,
     estimate,
+    factor,
     listing,
     number,
     plural,
@@ -108,7 +109,7 @@ def asked(fits: Fits) -> str:
     if not one.at:
         return ""
     point = ", ".join(f"{k} = {count(v)}" for k, v in one.at.items())
-    far = f"{estimate(one)}, at {number(one.reach)} times the largest compute."
+    far = f"{estimate(one)}, at {factor(one.reach or 1.0)} times the largest compute."
     return f"Predicted loss at {point}: {far if one.known else one.why}"
 
 
