@@ -124,7 +124,7 @@ def test_a_twin_shows_luck_that_few_cells_can_not() -> None:
         a, b, again = simulate(*grid(4, 4), EQUAL, LUCKY, np.random.default_rng(seed), "abt")
         for twin in (False, True):
             surfaces = fit_surfaces(match(a, b), match(a, again) if twin else None)
-            assert surfaces.dof == 10 + 32 + 16 * twin
+            assert surfaces.noise.luck.dof == 10 + 32 + 16 * twin
             shown[twin].append(surfaces.noise.luck.sd)
     assert abs(np.median(shown[True]) - 0.03) < abs(np.median(shown[False]) - 0.03)
 
