@@ -22,8 +22,10 @@ from mnist_scaling.reporting.figures.losses import FINE, LossMap, loss_map
 from mnist_scaling.reporting.figures.pair_grid import best_per_budget, clouds
 from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.figures.tuning import training_gap
-from mnist_scaling.reporting.text import Missing
+from mnist_scaling.reporting.text import DASH, Missing
+from mnist_scaling.reporting.words.report_words import seed_table
 from mnist_scaling.settings.setting_laws import Ends, KeyLaws
+from mnist_scaling.study.columns import DIVERGED, REPEAT
 from tests.reporting.builder import load
 
 pytestmark = pytest.mark.slow
@@ -188,3 +190,15 @@ def test_the_page_holds_the_few_figures_that_answer_a_question() -> None:
     shown = [plot.name for plot in figures.FIGURES if not plot.detail]
     assert len(shown) <= 12
     assert {plot.section for plot in figures.FIGURES if not plot.detail} >= {"Laws", "Compute", "How tuning went"}
+
+
+def test_a_repeat_that_diverged_stands_among_the_repeats(study: Study) -> None:
+    """The mean of its cell is that of the others, so that a reader must see that it is gone."""
+    trials = study.trials.copy()
+    lost = trials.index[trials["stage"] == REPEAT][0]
+    trials.loc[lost, ["state", "val_loss", "test_loss"]] = [DIVERGED, np.nan, np.nan]
+    rows = seed_table(replace(study, trials=trials)).rows
+    assert len(rows) == len(seed_table(study).rows)
+    assert [row[-1] for row in rows].count("diverged") == 1
+    [gone] = [row for row in rows if row[-1] == "diverged"]
+    assert gone[2:4] == [DASH, DASH]

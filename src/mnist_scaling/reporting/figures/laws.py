@@ -121,7 +121,7 @@ def forecast(study: Study) -> Forecast | Missing:
 
 def _note(rows: pd.DataFrame) -> str:
     if rows.empty:
-        return "No prediction was registered before its run, as `plan` does for a cell that target.KEY=VALUE names."
+        return "Nothing was registered: `plan` with target.KEY=VALUE registers a prediction before its run."
     came = rows.dropna(subset=["measured"])
     said = [
         f"predicted {estimate(Interval(row.loss, row.low, row.high), three_digits)} at {number(row.reach, 2)} times "
