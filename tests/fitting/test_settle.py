@@ -62,8 +62,8 @@ def test_the_sentence_names_the_likely_arm_and_the_cure() -> None:
     open_ = Settling(3e10, 0.2, 0.3, 2.4, 2.0, 1.5)
     assert settling_sentence(replace(pair, settling=open_)).replace("\u00a0", " ") == (
         "At C = 3.0 × 10¹⁰ FLOPs adam has the lower loss with a probability of 0.80; 30 % of the variance is seeds' "
-        "noise, the rest tuning luck. 2.0 times the trials and 1.5 times the repeats, 2.4 times the runs in all, should "
-        "settle it in 4 of 5 cases."
+        "noise, the rest tuning luck. 2.0 times the trials and 1.5 times the repeats, 2.4 times the runs in all, "
+        "should settle it in 4 of 5 cases."
     )
     assert settling_sentence(replace(pair, settling=replace(open_, runs=1.0, p_better=0.999))).replace(
         "\u00a0", " "
