@@ -152,6 +152,17 @@ def test_next_runs_of_a_study_keep_to_the_budget_and_grow_its_cells(of: Studied)
         next_runs(of, "gamma", spent, "flops")
 
 
+def test_the_replay_of_a_table_buys_no_second_run_of_a_row() -> None:
+    import planning as benchmark
+
+    rng = np.random.default_rng(0)
+    f = rng.standard_normal((6, 10))
+    posterior = benchmark.Mixture(np.zeros(1), f, f.sum(axis=1, keepdims=True), noise=3.0)
+    run, ones = np.where(np.arange(10) < 3, 1.0, 0.0), np.ones(10)
+    rows = benchmark.bought(posterior, Places({}, 0 * ones, run, 0 * ones, ones, 3 * ones, 0 * ones), budget=7.0)
+    assert sorted(rows) == [3, 4, 5, 6, 7, 8, 9]
+
+
 def test_places_join() -> None:
     whole = places().join(replace(places(run=0), logs={"N": LINE + 5}))
     assert len(whole) == 10
