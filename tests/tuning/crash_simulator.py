@@ -42,6 +42,7 @@ from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.sweep import driver, ledger
 from mnist_scaling.tuning.sweep.next_jobs import Method
 from mnist_scaling.tuning.sweep.study_tables import join
+from mnist_scaling.tuning.workers.faults import SetUpError
 
 from .helpers import composed, make_cells
 from .planted_faults import PLANTED
@@ -291,7 +292,10 @@ def sees(fault: str, tries: int = 12, seed: int = 0) -> bool:
     """Whether the simulator sees a fault once it is planted, within so many times a few crashes."""
     planted = PLANTED[fault]
     with planted.fault():
-        return any(simulate(planted.mode, 4, seed + n).failed for n in range(tries))
+        try:
+            return any(simulate(planted.mode, 4, seed + n).failed for n in range(tries))
+        except SetUpError:  # the sweep itself has noticed it
+            return True
 
 
 def main() -> None:
