@@ -426,3 +426,17 @@ def test_a_losss_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quoted = json.loads((study / "fits.json").read_text())["headline"]
     assert quoted["slope_N"]["value"] == pytest.approx(0.2, abs=0.1)
     assert quoted["N_exponent"]["value"] == pytest.approx(0.5 / 0.8, abs=0.01)
+
+
+@pytest.mark.slow
+def test_a_differences_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_scaling import compare
+    from mnist_scaling.config.compare_schema import CompareConfig
+
+    monkeypatch.chdir(PAGE.parents[1])  # where the kept studies are
+    way = walk("A difference's way")
+    with Trace(way, []) as trace:
+        compare.run(CompareConfig(studies=("lr_tuned", "lr_fixed"), out=str(tmp_path), exponents=False))
+    for step, calls in trace.calls.items():
+        direct = any(set(stack) <= {one.file for one in way} for stack, _ in calls)
+        assert direct, f"{step} is reached by way of other files only: {calls[:1]}"

@@ -67,9 +67,7 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
 
 def _effort(a: Member, b: Member) -> tuple[float, float, int]:
     """Trials and repeats of a cell, usually, and tuned keys."""
-    columns = ["n_trials", "n_repeats"]
-    rows = [arm.frame.reindex(columns=columns).to_numpy(float) for m in (a, b) for arm in m.source.rows.arms]
-    trials, repeats = pd.DataFrame(np.vstack(rows)).median().fillna(1.0)
+    trials, repeats = pd.DataFrame([a.effort, b.effort]).mean().fillna(1.0)
     return float(trials), float(repeats), len(a.source.tuned) or USUALLY_TUNED * a.arm.tuned
 
 

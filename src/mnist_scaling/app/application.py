@@ -86,7 +86,7 @@ class AppTask(Task):
         """Tell a user's error in one sentence: no command of ours stands around an application."""
         try:
             yield
-        except (InputError, faults.SetUpError) as error:
+        except InputError as error:
             print(f"Error: {printable(str(error))}", file=sys.stderr)
             raise SystemExit(1) from None
         except KeyboardInterrupt:

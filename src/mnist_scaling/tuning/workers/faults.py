@@ -30,8 +30,8 @@ class MachineError(Exception):
     """A fault of the machine, as text: text can be pickled, whatever the error was that caused it."""
 
 
-class SetUpError(RuntimeError):
-    """Run after run has failed, none of them by its own setting."""
+class SetUpError(InputError):
+    """Run after run has failed, none of them by its own setting: a user's error, and no fault that goes away."""
 
 
 def is_fault(error: BaseException) -> bool:
