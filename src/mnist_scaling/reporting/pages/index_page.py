@@ -55,16 +55,11 @@ def _studies(folder: Path) -> Iterator[list[Any]]:
             yield [name, None, str(error), ""]
             continue
         link = _link(name, folder, table.parent / layout.REPORT)
-        if fits is None or not fits.arms:
-            said, trust = ("Not fitted yet.", "") if fits is None else (fits.answer.sentence, fits.answer.trust)
-            yield [link, cells, said, trust]
-        for arm in fits.arms if fits is not None else ():
-            yield [
-                Markup("{}: {}").format(link, arm.name),
-                arm.data.n,
-                arm.answer.sentence or arm.why,
-                arm.answer.trust,
-            ]
+        if fits is None:
+            yield [link, cells, "Not fitted yet.", ""]
+        for arm in (fits.arms or (fits,)) if fits is not None else ():
+            own = [Markup("{}: {}").format(link, arm.name), arm.data.n] if arm.name else [link, cells]
+            yield [*own, arm.answer.sentence or arm.why, arm.answer.trust]
 
 
 def _comparisons(folder: Path) -> Iterator[list[Any]]:

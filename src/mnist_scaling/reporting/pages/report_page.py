@@ -17,7 +17,7 @@ from mnist_scaling.reporting.figures.other_axes import NO_AXIS
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words import checklist, fit_tables, in_short, report_words
-from mnist_scaling.reporting.words.fit_sentences import MOST_FLAGS
+from mnist_scaling.reporting.words.fit_sentences import MOST_CELLS, MOST_FLAGS
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.plan_words import resolved_parts
 from mnist_scaling.study import files, layout
@@ -26,9 +26,6 @@ from mnist_scaling.study.flags import SEVERITIES
 
 KICKER = "Scaling report"
 """The first words of every page that this package writes."""
-
-MOST_CELLS = 8
-"""Cells named under a flag; the rest are counted."""
 
 MOST_POINTS = 400
 """Cells beside the sliders."""

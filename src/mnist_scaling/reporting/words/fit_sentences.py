@@ -29,9 +29,6 @@ from mnist_scaling.reporting.text import (
 from mnist_scaling.reporting.words import fit_tables as tables
 from mnist_scaling.reporting.words.in_short import LOW, trusted, warnings
 
-STATED = ("slope_N", "slope_D", "slope_C", "N_exponent", "D_exponent", "loss_exponent", "floor")
-"""Numbers of the headline that are quoted in a sentence; all of them stand in the page's first table."""
-
 MOST_FLAGS = 3
 """Flags that stand under an answer; the rest are counted."""
 
@@ -65,7 +62,8 @@ def description(fits: Fits) -> list[Markup]:
 def quote(fits: Fits) -> Markup | None:
     """The numbers to quote; None where there are none."""
     headline = fits.headline
-    known = {key: one for key in STATED if (one := tables.quoted_as(headline, key)).known}
+    stated = {key: tables.quoted_as(headline, key) for key in tables.QUOTED if key not in ("misfit", "asked")}
+    known = {key: one for key, one in stated.items() if one.known}
     slopes, others = (
         [(tables.QUOTED[key], one) for key, one in known.items() if key.startswith("slope") == kept]
         for kept in (True, False)

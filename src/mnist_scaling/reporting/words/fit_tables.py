@@ -45,10 +45,6 @@ QUOTED = {
 """The keys of the headline, and what they are called."""
 
 
-ONLY_IF_KNOWN = ("slope_C", "D_exponent", "loss_exponent", "asked")
-"""Rows that are left out where there is no number: nobody asked for it, or other rows say the same."""
-
-
 OF_ARMS = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
 """What is quoted of arms side by side."""
 
@@ -97,7 +93,7 @@ def quoted_table(fits: Fits) -> TextTable:
     for key, name in QUOTED.items():
         quoted = quoted_as(headline, key)
         along = headline.ray is not None and "slope" in key
-        if along or (not quoted.known and (key in ONLY_IF_KNOWN or single)):
+        if along or (not quoted.known and (single or key not in ("N_exponent", "floor"))):  # else one reason says all
             continue
         words = [places.get(key.split("_")[0], ""), _in_words(key, quoted)]
         rows.append([name, *_shown(quoted), ": ".join(filter(None, words))])

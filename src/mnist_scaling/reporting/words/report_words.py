@@ -33,7 +33,7 @@ def opening(study: Study) -> list[Markup]:
     """The first paragraph, sentence by sentence: the grid, the runs, their cost, the best cell."""
     cells = study.cells
     varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
-    grid = " × ".join(_levels(n, label(a)) for a, n in varying)
+    grid = " × ".join(plural(n, label(a)) for a, n in varying)
     sizes = [f"{span(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
     sizes = sizes[:2] if study.is_study else sizes
     what = plural(len(cells), "cell" if study.is_study else "row") + (f" ({grid})" if grid else "")
@@ -172,10 +172,6 @@ def _cost(study: Study) -> Markup:
     states = {s: int((trials["state"] == s).sum()) for s in (PRUNED, DIVERGED, FAILED)}
     bad = listing([f"{n} {s.lower()}" for s, n in states.items() if n])
     return Markup("{}{}.").format(text, f"; {bad}" if bad else "")
-
-
-def _levels(n: int, name: str) -> str:
-    return plural(n, name) if not name.endswith("s") else f"{n} {name}"
 
 
 def span(study: Study, column: str) -> str:
