@@ -3,6 +3,7 @@
     python benchmarks/reference.py run [QUESTION …]   every full study of these questions; of all, if none is named
     python benchmarks/reference.py keep               copy finished studies of multirun/ into the repository
     python benchmarks/reference.py page               only draw and write the pages, from what is kept
+    python benchmarks/reference.py reports            fit every kept study anew and write its report to docs/reference/
 
 `run` is `train -m` with the overrides that `ask` gives it, study by study, and `keep` after each; what is stopped goes
 on, and what is kept is not run again. A question is answered at full scale where the tables of all its studies are kept
@@ -42,6 +43,9 @@ KEPT = {FULL: REFERENCE, QUICK: ROOT / "tests/asking/kept"}
 
 FIGURES, PAGE, DPI = ROOT / "docs/images/questions", ROOT / "docs/questions.md", 80
 TUTORIAL, REPORT = ROOT / "docs/tutorial.md", ROOT / "docs/reference_study.md"
+REPORTS = ROOT / "docs/reference"
+"""The report of every kept study."""
+
 TOLD = re.compile(r"(<!-- answer: (\w+) -->\n)> ?(.*)")
 """Pages that repeat answers, each below its mark."""
 
@@ -78,9 +82,9 @@ Brackets hold 95 % intervals. Of a difference, *differs* means that its interval
 it lies within ± 0.03 (of an exponent, within a tenth of it, too), and *not settled* that neither is so, which is not
 "no difference". The intervals hold the noise of the repeats and what a finite number of trials leaves to chance, which
 neighbouring cells have in common because each starts from what its cheaper neighbours selected
-([comparing.md](comparing.md#luck-in-tuning)). `ask` tunes one arm of such a question twice, to see that chance; no kept
-study has such a twin yet. Where many cells of a study are flagged, as the notes below an answer say, its numbers speak
-of these runs, not of the best ones.
+([comparing.md](comparing.md#luck-in-tuning)). `ask` tunes one arm of such a question twice, with another seed, to see
+that chance; the studies whose names end in `_twin` are kept for it. Where many cells of a study are flagged, as the
+notes below an answer say, its numbers speak of these runs, not of the best ones.
 """
 
 
@@ -147,7 +151,10 @@ def told(text: str, conf: Path) -> str:
 
 def summary(conf: Path) -> str:
     """A row for each answer at full scale: the numbers that its figure shows, else the first two of its sentence."""
-    rows = ["| question | what was measured, and its 95 % interval | cells | minutes |", "|---|---|---|---|"]
+    rows = [
+        "| question | what was measured, and its 95 % interval | cells | minutes | reports |",
+        "|---|---|---|---|---|",
+    ]
     for name in question_names(conf):
         question, scale = asked(name, conf)
         if scale == FULL and question.studies:
@@ -160,7 +167,8 @@ def summary(conf: Path) -> str:
                 f"{numbers[s].meaning}: {estimate(numbers[s].interval)}" for s in slots if numbers[s].interval.known
             ]
             link = f"[{question.title}](questions.md#{question.title.lower().replace(' ', '-')})"
-            rows.append(f"| {link} | {'<br>'.join(shown)} | {found.cells} | {found.minutes:.0f} |")
+            pages = ", ".join(f"[{key}](reference/{key}.html)" for key in question.studies)
+            rows.append(f"| {link} | {'<br>'.join(shown)} | {found.cells} | {found.minutes:.0f} | {pages} |")
     return "\n".join(rows)
 
 
@@ -207,6 +215,18 @@ def keep(names: Iterable[str], scale: str) -> None:
             write_json(target / layout.STUDY, {key: study.get(key) for key in ("command", "started", "commit")})
 
 
+def reports() -> None:
+    """Fit every kept study with the code of today, and write its report."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    for cells in sorted(REFERENCE.glob(f"*/{layout.CELLS}")):
+        name = cells.parent.name
+        if not (cells.parent / layout.PREDICTIONS).is_file():  # a study of predictions keeps the fit that foresaw them
+            fit = ["mnist_scaling.fit", f"name={name}", f"out={cells.parent.relative_to(ROOT)}"]
+            subprocess.run([sys.executable, "-m", *fit], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-m", "mnist_scaling.report", f"name={name}"], cwd=ROOT, check=True)
+        shutil.copy(cells.parent / layout.REPORT, REPORTS / f"{name}.html")
+
+
 def write(conf: Path) -> None:
     """The answers, their figures and the page, from what is kept."""
     FIGURES.mkdir(parents=True, exist_ok=True)
@@ -226,7 +246,7 @@ def write(conf: Path) -> None:
 def main() -> None:
     """Run, keep and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("do", choices=("run", "keep", "page"))
+    parser.add_argument("do", choices=("run", "keep", "page", "reports"))
     parser.add_argument("questions", nargs="*", help="for run: the questions whose studies are run; all by default")
     given, conf = parser.parse_args(), ROOT / "conf"
     every = list(question_names(conf))
@@ -235,6 +255,9 @@ def main() -> None:
     if given.do == "keep":
         for scale in KEPT:
             keep(studies(every, conf, scale), scale)
+    if given.do == "reports":
+        reports()
+        return
     write(conf)
     frames = [pd.read_csv(path) for kept in KEPT.values() for path in kept.glob(f"*/{layout.CELLS}")]
     print(f"{len(frames)} studies kept, {sum(map(len, frames))} cells; {PAGE}, {TUTORIAL} and {REPORT} written.")
