@@ -25,6 +25,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.loading import load_arms, load_comparison
 from mnist_scaling.reporting.pages import report_page
+from mnist_scaling.reporting.terminal import words
 from tests.reporting.builder import Builder, power_law
 
 pytestmark = pytest.mark.slow
@@ -82,7 +83,7 @@ def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {key for e in record["exponents"] for key in e} >= {"law", "parameter", "a", "b", "difference"}
     assert all(m["low"] <= m["value"] <= m["high"] for m in record["multiplier"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert record["sentence"].replace("−", "-") in printed
+    assert words(record["sentence"]).plain in printed
     assert "paired by cell and by seed" in printed
     page = (home / "multirun" / "c" / "comparison.html").read_text()
     assert page.split("<script")[0].count("<svg") == 3

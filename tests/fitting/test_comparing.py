@@ -69,11 +69,11 @@ def test_half_the_loss_at_equal_exponents_is_the_known_multiple_of_compute() -> 
 
 
 def test_shared_seeds_narrow_the_difference_and_not_the_exponents() -> None:
-    wide, narrow = (compare(*arms({"A": 36.0}, 0.05, shared), QUICK) for shared in (0.0, 0.95))
-    assert wide.cells.seeds is not None
+    other, wide, narrow = (compare(*arms({"A": 36.0}, 0.05, shared), QUICK) for shared in (0.0, 0.01, 0.95))
+    assert other.cells.seeds is not None
     assert narrow.cells.seeds is not None
-    assert (wide.cells.seeds.shared, narrow.cells.seeds.shared) == (False, True)
-    assert wide.cells.seeds.covariance[0, 1] == 0
+    assert (other.cells.seeds.shared, narrow.cells.seeds.shared) == (False, True)
+    assert other.cells.seeds.covariance[0, 1] == 0
     for name in ("alpha", "beta"):
         w, n = wide.slopes[name], narrow.slopes[name]
         assert n.difference.high - n.difference.low < 0.5 * (w.difference.high - w.difference.low)
@@ -329,3 +329,24 @@ def test_which_arm_is_better_at_a_target_inside_and_beyond_the_cells(times: floa
     assert ("8.00 times the most that both cover" in said) == (times > 1)
     with pytest.raises(InputError, match="target.flops >= "):
         compare(*pair, replace(QUICK, target=flops / 1e6))
+
+
+def test_what_a_seed_gives_to_all_cells_is_in_the_interval() -> None:
+    """Arms alike, seeds of their own: each seed tilts the losses of all its cells, as its images and weights do."""
+    n, d = (x.ravel() for x in np.meshgrid(10.0 ** np.linspace(3, 5, 5), 10.0 ** np.linspace(3, 5, 5)))
+    rng, options, differs = np.random.default_rng(0), ComparisonOptions(exponents=False, draws=200), []
+
+    def arm(name: str, first: int) -> Arm:
+        tilt = 0.02 * rng.standard_normal(5)
+        logs = -0.2 * np.log(n) - 0.4 * np.log(d) + tilt[:, None] * np.log(d / 1e4) + rng.normal(0, 0.03, (5, len(n)))
+        losses = np.exp(logs)
+        se = losses.std(axis=0, ddof=1) / np.sqrt(5)
+        table = make_table(losses.mean(axis=0), {"N": n, "D": d}, se=se, repeats=np.full(len(n), 5.0))
+        return Arm(
+            name, table, [dict(zip(range(first, first + 5), cell, strict=True)) for cell in losses.T], tuned=False
+        )
+
+    for _ in range(40):
+        found = compare(arm("a", 1), arm("b", 1001), options)
+        differs.append(found.slopes["beta"].difference.excludes(0))
+    assert np.mean(differs) <= 0.15

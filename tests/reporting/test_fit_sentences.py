@@ -48,18 +48,18 @@ def test_slopes_alone_are_at_a_cell() -> None:
 def test_what_has_compute_alone_has_no_best_size() -> None:
     loss = [LossAhead(reach=2.0, C=1e18, value=0.5, low=0.4, high=0.6)]
     found = replace(fits(slope_C=Interval(0.2, 0.1, 0.3), loss=loss), settings={"bootstrap": {"level": 0.95}})
-    assert ahead(found).startswith("Predicted loss at multiples of the largest compute: 2 times: 0.5")
+    assert ahead(found).startswith("Predicted loss at 2 times the largest compute: 0.5")
     names = [str(row[0]) for row in quoted_table(found).rows]
     assert names == ["−d ln L/d ln C", "misfit of ln L", "loss at 2 times the largest compute"]
 
 
 def test_predicted_losses_say_at_which_sizes() -> None:
     both = [LossAhead(0.5, 0.4, 0.6, reach=r, C=1e18, N=1e6, D=1e7, optimal=r == 2) for r in (2, 4)]
-    begins = "Predicted loss at multiples of the largest compute, "
-    assert ahead(fits(loss=both[:1])).startswith(f"{begins}each at the best size for its compute: 2 times")
-    assert ahead(fits(loss=both[1:])).startswith(f"{begins}if model and data grow together: 4 times")
-    said = "each at the best size for its compute (at 4 times, of model and data that grow together): 2 times"
-    assert ahead(fits(loss=both)).startswith(f"{begins}{said}")
+    begins = "Predicted loss at {} times the largest compute, "
+    assert ahead(fits(loss=both[:1])).startswith(begins.format(2) + "at the best size for it: 0.5")
+    assert ahead(fits(loss=both[1:])).startswith(begins.format(4) + "if model and data grow together: 0.5")
+    said = "at the best size for it (at 4 times, if model and data grow together): 0.5"
+    assert ahead(fits(loss=both)).startswith(begins.format("2 and 4") + said)
 
 
 def test_exponents_are_told_apart() -> None:

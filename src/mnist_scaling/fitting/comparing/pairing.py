@@ -77,6 +77,9 @@ class Cells:
     """Cells of each arm that are not compared."""
     tuned: bool
     """Whether the cells of one arm or of both were tuned."""
+    by_seed: tuple[Array, Array] | None = None
+    """Of each arm what every seed adds to the mean log loss of its cells, shape (seeds, rows), where the arms share no
+    seed: the mean of a cell has the covariance `by_seed.T @ by_seed`, which holds what a seed gives to all cells."""
 
     @property
     def tables(self) -> tuple[Table, Table]:
@@ -122,7 +125,9 @@ def match(a: Arm, b: Arm) -> Cells:
     if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables:
         table_a, table_b, seeds = _by_seed(one, two, rows_a, rows_b)
         left_out = (len(one.table) - len(shared), len(two.table) - len(shared))
-        return Cells(table_a, table_b, True, variables, seeds, left_out, a.tuned or b.tuned)
+        own = None if seeds is None or seeds.shared else (_added(one, rows_a), _added(two, rows_b))
+        by_seed = own if own and min(len(o) for o in own) > 1 else None
+        return Cells(table_a, table_b, True, variables, seeds, left_out, a.tuned or b.tuned, by_seed)
     return _overlapping(one, two, roles)
 
 
@@ -179,6 +184,14 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
             loss_a[i], loss_b[i] = pair.mean(axis=0)
     noise = pair_noise((a.runs[j], b.runs[k]) for j, k in zip(rows_a, rows_b, strict=True))
     return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), noise
+
+
+def _added(arm: Arm, rows: np.ndarray) -> Array:
+    """What each seed that all these rows have adds to their mean log losses, shape (seeds, rows): see `Cells`."""
+    runs = [(arm.runs or ())[row] for row in rows]
+    seeds = sorted(set.intersection(*map(set, runs)))
+    logs = np.log([[run[seed] for run in runs] for seed in seeds]).reshape(len(seeds), len(runs))
+    return (logs - logs.mean(axis=0)) / np.sqrt(max(len(seeds) * (len(seeds) - 1), 1))
 
 
 def pair_noise(runs: Iterable[tuple[Mapping[int, float], Mapping[int, float]]]) -> PairNoise | None:

@@ -131,6 +131,8 @@ class ArmNoise:
     """s^2, and what tuning left."""
     fields: tuple[Field, Field]
     """The cells of each arm. What differs from cell to cell in an arm that was not tuned counts as luck, too."""
+    by_seed: tuple[Array, Array] | None = None
+    """`Cells.by_seed`: the noise of arms that share no seed, in place of one that is independent in each cell."""
 
     def draw(self, number: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Noise of (y_a, y_b), shape (number, rows of both), and the same in units of what one arm's scatter shows.
@@ -150,9 +152,15 @@ class ArmNoise:
             sizes = np.repeat(np.sqrt(np.diag(self.shape)), self.sizes)
             own = rng.standard_normal((number, len(sizes))) * sizes
         left = np.concatenate([self.luck.field(points, field, rng) for field in self.fields], axis=1)
-        noise = own * self.spread + left
         scale = np.repeat(np.sqrt(np.maximum(np.diag(self.covariance), 1e-300)), self.sizes)
-        return s[:, None] * noise, np.sqrt(self.luck.variance[points])[:, None] * noise / scale
+        unit = np.sqrt(self.luck.variance[points])[:, None]
+        if self.by_seed is not None:
+            # A seed gives its images and first weights to all cells: few numbers, so Student's t and not the normal.
+            normal = np.concatenate([rng.standard_normal((number, len(one))) @ one for one in self.by_seed], axis=1)
+            few = [np.sqrt((len(one) - 1) / rng.chisquare(len(one) - 1, number)) for one in self.by_seed]
+            return s[:, None] * left + normal * np.repeat(few, self.sizes, axis=0).T, (unit * left + normal) / scale
+        noise = own * self.spread + left
+        return s[:, None] * noise, unit * noise / scale
 
 
 def _of_pairs(cells: Cells, residual: Array, free: Array, twin: Cells | None) -> ArmNoise:
@@ -169,7 +177,8 @@ def _of_pairs(cells: Cells, residual: Array, free: Array, twin: Cells | None) ->
     ratio = ratios(np.subtract(*cells.y[::-1]), field, 2.0)
     posterior = luck([ratio, *_again(twin, cells, of_ratio(unit), of_ratio(unit))], of_ratio(seeds), known)
     shape = unit / max(of_ratio(unit), 1e-300)
-    return ArmNoise(True, (n, n), covariance, shape, np.tile(np.sqrt(ratio.own), 2), posterior, (field, field))
+    factor = np.tile(np.sqrt(ratio.own), 2)
+    return ArmNoise(True, (n, n), covariance, shape, factor, posterior, (field, field), cells.by_seed)
 
 
 def _of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells | None) -> ArmNoise:

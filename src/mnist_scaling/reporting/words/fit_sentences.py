@@ -89,16 +89,16 @@ def ahead(fits: Fits) -> str:
     known = [one for one in fits.headline.loss if one.known]
     if not known:
         return ""
-    what = listing([f"{one.reach:g} times: {estimate(one)}" for one in known])
     together = [f"{one.reach:g}" for one in known if one.optimal is False]
-    sizes = ", each at the best size for its compute" if known[0].optimal else ""
+    sizes = ", at the best size for it" if known[0].optimal else ""
     if fits.headline.ray:
         sizes = f", along {fits.headline.ray.line}"
     elif len(together) == len(known):
         sizes = ", if model and data grow together"
     elif together:
-        sizes += f" (at {listing(together)} times, of model and data that grow together)"
-    return f"Predicted loss at multiples of the largest compute{sizes}: {what}."
+        sizes += f" (at {listing(together)} times, if model and data grow together)"
+    reach, what = (listing(words) for words in zip(*((f"{one.reach:g}", estimate(one)) for one in known), strict=True))
+    return f"Predicted loss at {reach} times the largest compute{sizes}: {what}."
 
 
 def asked(fits: Fits) -> str:
