@@ -16,6 +16,7 @@ from mnist_scaling.asking.measures import Findings, Number, mean_of_dependent
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm, flagged_rows, read_arms, rows_in_no_arm
 from mnist_scaling.config.ask_schema import ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing.multiplier import Multiplier
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import estimate
 
@@ -46,6 +47,11 @@ def test_difference_finds_a_known_difference() -> None:
     assert found.words["b_alpha_verdict"] == "equivalent"
     # Half the loss at D = e^m takes less compute, by far.
     assert found.numbers["b_multiplier_large"].interval.value < 0.5
+    small, middle, large = (found.numbers[f"b_multiplier_{place}"].interval for place in ("small", "middle", "large"))
+    assert isinstance(middle, Multiplier)
+    assert pytest.approx(np.sqrt(small.C * large.C)) == middle.C
+    assert large.value < middle.value < small.value
+    assert middle.high / middle.low < min(one.high / one.low for one in (small, large))
     assert found.numbers["b_loss_ratio"].interval.value == pytest.approx(np.sqrt(1000 * 27000) ** -0.1, rel=0.05)
 
 

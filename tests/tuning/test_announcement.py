@@ -66,7 +66,10 @@ def test_a_swept_key_that_is_tuned_is_said_to_be(tmp_path: Path) -> None:
 
 
 def test_values_that_scale_leaves_out_are_not_among_the_axes(tmp_path: Path) -> None:
-    assert "axes  model.width = 2, 16\n" in said(tmp_path, "model.width=2,4,8,16", most=2)
+    text = said(tmp_path, "model.width=2,4,8,16", "data.fraction=1,0.5", most=2)
+    assert "axes  model.width = 2, 16\n" in text
+    assert "keeps the ends of each axis: 2 of 4 values of model.width.)\n" in text
+    assert "max_values_per_axis" not in said(tmp_path, "model.width=2,16", "data.fraction=1,0.5", most=2)
 
 
 def test_what_is_done_is_counted_and_costs_nothing_more(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_it_says_how_many_cells_are_tuned_and_within_which_limits(
     announcement.show_result(tmp_path, Console(width=80))
     shown = capsys.readouterr().out
     assert "1 of 3 cells are certified tuned within limits: batch_size is at its limit in 2 cells, dropout" in shown
+    assert "(within 10 % of its range from it).\n" in shown
     (tmp_path / "cells.csv").write_text(header + "4,9,10,0.5,0.6,1,1,,yes,\n")
     announcement.show_result(tmp_path, Console(width=80))
     assert "1 of 1 cells are certified tuned.\n" in capsys.readouterr().out

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from mnist_scaling.asking.measures import Findings, MeasureKind, Number, table
 from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import RUNS, StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison import MARGIN, margin_of, verdict
+from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.tables.cell_runs import were_tuned
@@ -87,14 +90,19 @@ def _exponents(
 
 
 def _losses(arm: StudyArm, reference: StudyArm, comparison: Comparison | None, numbers: dict[str, Number]) -> None:
-    """Ratio of the losses in the middle of the grid, and compute multipliers at both ends of the shared compute."""
+    """Ratio of the losses in the middle of the grid; compute multipliers in the middle of the shared compute and at its
+    ends, where intervals are widest."""
     meaning = f"loss of {arm.label} over that of {reference.label}, in the middle of the grid"
     numbers[f"{arm.name}_loss_ratio"] = Number((comparison.offset if comparison else Interval()).exp(), meaning)
-    ends = comparison.multipliers if comparison else []
-    for name, known in (("small", ends[:1]), ("large", ends[-1:])):
-        where = f"at C = {known[0].C:.2g}".replace("e+", "e") if known else f"at the {name}est shared compute"
+    known: dict[str, Multiplier] = {}
+    if comparison and comparison.multipliers and comparison.frontiers:
+        small, large = comparison.multipliers
+        middle = multiplier_at(comparison.frontiers, np.log(small.C * large.C) / 2, comparison.options.level)
+        known = {"small": small, "middle": middle, "large": large}
+    for name, place in {"small": "smallest", "middle": "middle", "large": "largest"}.items():
+        where = f"at C = {known[name].C:.2g}".replace("e+", "e") if known else f"at the {place} shared compute"
         meaning = f"compute of {arm.label} for the loss of {reference.label} {where}, over that compute"
-        numbers[f"{arm.name}_multiplier_{name}"] = Number(known[0] if known else Interval(), meaning)
+        numbers[f"{arm.name}_multiplier_{name}"] = Number(known.get(name, Interval()), meaning)
 
 
 KIND = MeasureKind(DifferenceKeys, measure)

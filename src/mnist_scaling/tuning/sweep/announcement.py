@@ -21,6 +21,7 @@ from mnist_scaling.study.columns import CELL_COLUMNS, DIVERGED_VALUE, NO, TRIAL,
 from mnist_scaling.study.console import clock, make_console
 from mnist_scaling.study.flags import FEWEST_ROWS
 from mnist_scaling.study.tables.csv_table import read_table
+from mnist_scaling.tuning.cell.search_space import EDGE
 from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.forecast import BUSY, Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
@@ -36,9 +37,13 @@ def show_plan(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> N
     for cell in sweep.cells:
         for key, value in cell.keys.items():
             axes.setdefault(key, {})[_number(value)] = None
+    asked = {key.lstrip("+"): len(set(values)) for key, values in sweep.parts.axes.items()}
+    fewer = [f"{len(axes[key])} of {n} values of {key}" for key, n in asked.items() if len(axes.get(key, range(n))) < n]
+    thinned = f"(Scale, or hydra.sweeper.max_values_per_axis, keeps the ends of each axis: {' and '.join(fewer)}.)"
     tuned = [f"{key}: {identity.range_in_words(cell.ranges[key])}" for cell in sweep.cells for key in cell.space]
     said = {
-        "axes": [f"{key} = {', '.join(values)}" for key, values in axes.items()] or ["none: one cell"],
+        "axes": [f"{key} = {', '.join(values)}" for key, values in axes.items()] + [thinned] * bool(fewer)
+        or ["none: one cell"],
         "tuned": list(dict.fromkeys(tuned)) or ["nothing: one trial per cell"],
         "fixed": [" ".join(sweep.parts.fixed) or "everything else, at its default"],
         "runs": [_runs(sweep, ledger)],
@@ -216,7 +221,7 @@ def _certified_share(cells: pd.DataFrame) -> str:
     if not reached:
         return f"{done}."
     where = ", ".join(f"{column} is at its limit in {n} cell{'s' * (n != 1)}" for column, n in reached.items())
-    return f"{done} within limits: {where}."
+    return f"{done} within limits: {where} (within {100 * EDGE:g} % of its range from it)."
 
 
 def _next(folder: Path, cells: pd.DataFrame, axes: Sequence[str], loss: str) -> str:
