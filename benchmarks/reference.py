@@ -220,10 +220,9 @@ def reports() -> None:
     REPORTS.mkdir(parents=True, exist_ok=True)
     for cells in sorted(REFERENCE.glob(f"*/{layout.CELLS}")):
         name = cells.parent.name
-        if not (cells.parent / layout.PREDICTIONS).is_file():  # a study of predictions keeps the fit that foresaw them
-            fit = ["mnist_scaling.fit", f"name={name}", f"out={cells.parent.relative_to(ROOT)}"]
-            subprocess.run([sys.executable, "-m", *fit], cwd=ROOT, check=True)
-        subprocess.run([sys.executable, "-m", "mnist_scaling.report", f"name={name}"], cwd=ROOT, check=True)
+        for command in (["fit", f"out={cells.parent.relative_to(ROOT)}"], ["report"]):
+            run_command = [sys.executable, "-m", f"mnist_scaling.{command[0]}", f"name={name}", *command[1:]]
+            subprocess.run(run_command, cwd=ROOT, check=True)
         shutil.copy(cells.parent / layout.REPORT, REPORTS / f"{name}.html")
 
 

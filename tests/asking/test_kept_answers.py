@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -79,3 +81,14 @@ def test_every_kept_figure_and_table_is_used() -> None:
         # The quickstart is README's, and makes no question's answer; predictions have a script of their own.
         others = {name for name in there if name.startswith(("predict_", "quickstart"))}
         assert there - others <= set(REFERENCE.studies(every, CONF, scale))
+
+
+KEPT_STUDIES = sorted(path.parent.name for path in REFERENCE.REFERENCE.glob("*/cells.csv"))
+
+
+@pytest.mark.parametrize("name", KEPT_STUDIES)
+def test_a_kept_study_has_its_report_which_says_what_its_fit_says(name: str) -> None:
+    page = (REFERENCE.REPORTS / f"{name}.html").read_text(encoding="utf-8")
+    assert len(page.encode()) <= 1_000_000
+    fits = json.loads((REFERENCE.REFERENCE / name / "fits.json").read_text())
+    assert fits["answer"]["sentence"] in html.unescape(page)

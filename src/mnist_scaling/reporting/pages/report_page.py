@@ -51,6 +51,7 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         not_shown=report_words.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
         exponents=fit_tables.exponents_table(fits),
+        sizes=fit_tables.sizes_table(fits),
         counts=fit_tables.counts_table(fits),
         laws=laws,
         frontier=frontier,

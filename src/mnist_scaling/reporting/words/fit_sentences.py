@@ -185,6 +185,9 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         if not law.fitted:
             yield Sentence(law.status, QUIET, lead=spaced(name))
     yield tables.frontier_table(fits)
+    if sizes := tables.sizes_table(fits):
+        yield sizes
+        yield Sentence(sizes.note, QUIET)
     if counts := tables.counts_table(fits):
         yield counts
         yield Sentence(counts.note, QUIET)

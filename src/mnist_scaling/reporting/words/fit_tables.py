@@ -24,6 +24,7 @@ from mnist_scaling.reporting.text import (
     formula,
     number,
     one_decimal,
+    power_of_ten,
     spaced,
     symbol,
     three_digits,
@@ -125,6 +126,22 @@ def exponents_table(fits: Fits) -> TextTable | None:
         what = "one slope for all cells, of validation losses: with it the tuned grid is compared to the untuned one"
         rows.append(["α and β of a plane", *(change.plane["tuned"].get(k) for k in EXPONENT_OF), what])
     return TextTable(["", "of N", "of D", "what it is"], rows, title="Which exponent is which", aside=3)
+
+
+def sizes_table(fits: Fits) -> TextTable | None:
+    """Which model for which compute, and whether the rows reach there; None where there is no best size."""
+    parametric = fits.frontier.get("parametric")
+    rows = [
+        [power_of_ten(p["C"]), f"{count(p['N'])} [{count(p['N_low'])}, {count(p['N_high'])}]", count(p["D"]),
+         decimals(p["loss"]), "inside the rows" if p["tried"] else "beyond them"]
+        for p in (parametric.points if parametric else ())
+    ]  # fmt: skip
+    note = (
+        "Read off the model's surfaces, as the exponents of N* and D* are. Where the rows do not reach, N* or D* is "
+        "smaller or larger than any that was run: there the line is carried on, and data may not suffice."
+    )
+    head = ["C", f"N*, {fits.level} interval", "D*", "loss", "was it tried?"]
+    return TextTable(head, rows, note, "Which model for which compute?") if rows else None
 
 
 def counts_table(fits: Fits) -> TextTable | None:
