@@ -44,7 +44,7 @@ KEPT = {FULL: REFERENCE, QUICK: ROOT / "tests/asking/kept"}
 FIGURES, PAGE, DPI = ROOT / "docs/images/questions", ROOT / "docs/questions.md", 80
 TUTORIAL, REPORT = ROOT / "docs/tutorial.md", ROOT / "docs/reference_study.md"
 REPORTS = ROOT / "docs/reference"
-"""The report of every kept study."""
+"""The report of every kept study, in a folder of its own."""
 
 TOLD = re.compile(r"(<!-- answer: (\w+) -->\n)> ?(.*)")
 """Pages that repeat answers, each below its mark."""
@@ -167,7 +167,7 @@ def summary(conf: Path) -> str:
                 f"{numbers[s].meaning}: {estimate(numbers[s].interval)}" for s in slots if numbers[s].interval.known
             ]
             link = f"[{question.title}](questions.md#{question.title.lower().replace(' ', '-')})"
-            pages = ", ".join(f"[{key}](reference/{key}.html)" for key in question.studies)
+            pages = ", ".join(f"[{key}](reference/{key}/report.html)" for key in question.studies)
             rows.append(f"| {link} | {'<br>'.join(shown)} | {found.cells} | {found.minutes:.0f} | {pages} |")
     return "\n".join(rows)
 
@@ -223,7 +223,9 @@ def reports() -> None:
         for command in (["fit", f"out={cells.parent.relative_to(ROOT)}"], ["report"]):
             run_command = [sys.executable, "-m", f"mnist_scaling.{command[0]}", f"name={name}", *command[1:]]
             subprocess.run(run_command, cwd=ROOT, check=True)
-        shutil.copy(cells.parent / layout.REPORT, REPORTS / f"{name}.html")
+        (REPORTS / name).mkdir(exist_ok=True)
+        for one in cells.parent.glob("*.html"):  # of a study with arms one page each, beside that of all
+            shutil.copy(one, REPORTS / name / one.name)
 
 
 def write(conf: Path) -> None:
