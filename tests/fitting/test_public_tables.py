@@ -91,7 +91,7 @@ def test_chinchillas_headline_is_true_of_its_rows(chinchilla, left_out):
     assert "No law is shown to hold: <b>coupled</b> is the nearest" in said
     assert "No law is fitted" not in said
     assert "no joint law" not in said
-    assert said.count("at the cell of the largest compute; a in N*") == 1
+    assert said.count("at the largest cell; a in N*") == 1
 
 
 def test_porian_corrections():

@@ -17,6 +17,7 @@ from mnist_scaling.study.columns import DIVERGED, NEIGHBOURS, TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.optuna_mirror import Mirror
 from mnist_scaling.tuning.task import Report
+from mnist_scaling.tuning.workers.faults import SetUpError
 from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import InProcess, Study, bowl
@@ -221,7 +222,7 @@ def test_when_everything_fails_the_study_stops_and_nothing_counts(tmp_path: Path
     def fail(run: RunConfig, report: Report | None = None) -> TrainResult:
         raise LookupError("no such layer")
 
-    with pytest.raises(RuntimeError, match="no such layer"):
+    with pytest.raises(SetUpError, match="no such layer"):
         Study(tmp_path, InProcess(fail), *GRID).run()
     Study(tmp_path, InProcess(), *GRID).run()
     trials, cells = tables(tmp_path)
