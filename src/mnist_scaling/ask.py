@@ -100,8 +100,12 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
 def read_answer(name: str, scale: str = FULL) -> Answer:
     """The answer to a question that has no parts, such as dropout or mine.yaml; nothing is run or written.
 
-    Its studies lie in multirun/, or among the repository's own. InputError when there is no such question, or a table
-    of it is missing.
+    Its studies lie in multirun/, or among the repository's own.
+
+    Raises
+    ------
+    InputError
+        When there is no such question, or a table of it is missing.
     """
     from mnist_scaling.asking.answered import answer
 

@@ -35,7 +35,10 @@ WIDTH = 110
 def begin() -> None:
     """Go up to the folder that commands are started from, which has a multirun/, and have figures drawn small.
 
-    InputError when no folder above has one.
+    Raises
+    ------
+    InputError
+        When no folder above has one.
     """
     here = Path.cwd()
     home = next((folder for folder in (here, *here.parents) if (folder / layout.MULTIRUN).is_dir()), None)
@@ -61,9 +64,17 @@ def _small_png(figure: Figure) -> bytes:
 
 
 def command(line: str) -> None:
-    """Run ``python -m mnist_scaling.<line>``, such as ``fit name=quickstart``, and print what it prints meanwhile.
+    """Run ``python -m mnist_scaling.<line>`` as a terminal does, and print what it prints while it goes on.
 
-    CalledProcessError when it fails.
+    Parameters
+    ----------
+    line : str
+        Such as ``fit name=quickstart``.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        When it fails.
     """
     name, *arguments = shlex.split(line)
     words = [sys.executable, "-m", f"mnist_scaling.{name}", *arguments]
@@ -79,7 +90,10 @@ def command(line: str) -> None:
 def study(name: str) -> Study:
     """A study that has been fitted: one's own of that name, else the repository's in multirun/reference/.
 
-    InputError when there is none, or it has several arms.
+    Raises
+    ------
+    InputError
+        When there is none, or it has several arms.
     """
     arms = load_arms(layout.found_folder(name))
     if len(arms) > 1:

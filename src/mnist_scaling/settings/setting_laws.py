@@ -167,10 +167,19 @@ def _law(cells: Sequence[CellTrials], v: Array, names: tuple[str, ...], level: f
 def prior(laws: Mapping[str, KeyLaws], level: float = LEVEL, **sizes: float) -> dict[str, Interval]:
     """The best value of each key for a new cell: ``prior(laws, N=1e5, D=5e4)["lr"].value``, ``.low`` and ``.high``.
 
-    The laws are those of `setting_laws`, or ``settings_laws.keys`` of fits.json; the sizes N and D of the new cell, and
-    for a key without a law against these, steps or loss where they are given. A key without a law against what is given
-    is left out. Numbers are in the key's own units; on a linear scale, such as dropout's, they stay within the range
-    that was searched.
+    Parameters
+    ----------
+    laws : mapping of KeyLaws
+        Of `setting_laws`, or ``settings_laws.keys`` of fits.json.
+    level : float
+    **sizes : float
+        N and D of the new cell; for a key without a law against these, steps or loss are used where they are given.
+
+    Returns
+    -------
+    dict
+        Key to value, low and high, in the key's own units. A key without a law against what is given is left out.
+        A key on a linear scale, such as dropout, stays within the range that was searched; a learning rate may not.
     """
     best = {}
     for name, one in laws.items():

@@ -27,7 +27,13 @@ ALL: dict[str, Law] = _discover()
 
 
 def get_law(name: str) -> Law:
-    """The law of this name; InputError when there is none."""
+    """The law of this name.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
     if name not in ALL:
         raise InputError(f"`laws` must name laws among {', '.join(ALL)}, but got {name!r}.")
     return ALL[name]

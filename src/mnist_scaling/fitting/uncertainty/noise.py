@@ -105,7 +105,11 @@ def weights_from(kind: str, table: Table) -> Array:
 
     A standard error of three repeats is itself off by half, so the variances are those of `seed_noise`: equal, unless a
     test tells them apart. Without a number of repeats a table's standard errors are taken half-way to their mean.
-    InputError when the kind is unknown, or inverse variances are asked for and some row has no standard error.
+
+    Raises
+    ------
+    InputError
+        When the kind is unknown, or inverse variances are asked for and some row has no standard error.
     """
     one_of("weights", kind, ("equal", "inverse_variance"))
     if kind == "equal":
