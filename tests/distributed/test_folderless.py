@@ -121,11 +121,12 @@ def local(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 
 def records(folder: Path) -> dict[str, Any]:
-    """Every record of a study by its place, without what differs between any two runs."""
+    """Every record of a study by its place, without what differs between any two runs, and the commit, which only a
+    checkout knows."""
     found = {}
     for path in (folder / "multirun/smoke").rglob(layout.RESULT):
         record = json.loads(path.read_text())
-        for key in ("seconds", "crc32"):
+        for key in ("seconds", "crc32", "commit"):
             del record[key]
         found[str(path.relative_to(folder))] = record
     return found
