@@ -1,7 +1,7 @@
 """The repository's own studies: run them, keep their tables, and write what docs/ says of them.
 
     python benchmarks/reference.py run [QUESTION …]   every full study of these questions; of all, if none is named
-    python benchmarks/reference.py keep               copy finished studies of multirun/ into the repository
+    python benchmarks/reference.py keep               copy finished studies of multirun/, and their reports, to here
     python benchmarks/reference.py page               only draw and write the pages, from what is kept
     python benchmarks/reference.py reports            fit every kept study anew and write its report to docs/reference/
 
@@ -211,21 +211,27 @@ def keep(names: Iterable[str], scale: str) -> None:
         if scale == FULL:
             cells_of = {str(place.relative_to(folder)): cell for place, cell in read_cells(folder).items()}
             write_json(target / layout.CELL_RECORDS, cells_of)
+            report(folder)
         else:
             write_json(target / layout.STUDY, {key: study.get(key) for key in ("command", "started", "commit")})
 
 
 def reports() -> None:
     """Fit every kept study with the code of today, and write its report."""
-    REPORTS.mkdir(parents=True, exist_ok=True)
     for cells in sorted(REFERENCE.glob(f"*/{layout.CELLS}")):
-        name = cells.parent.name
-        for command in (["fit", f"out={cells.parent.relative_to(ROOT)}"], ["report"]):
-            run_command = [sys.executable, "-m", f"mnist_scaling.{command[0]}", f"name={name}", *command[1:]]
-            subprocess.run(run_command, cwd=ROOT, check=True)
-        (REPORTS / name).mkdir(exist_ok=True)
-        for one in cells.parent.glob("*.html"):  # of a study with arms one page each, beside that of all
-            shutil.copy(one, REPORTS / name / one.name)
+        fit = ["mnist_scaling.fit", f"name={cells.parent.name}", f"out={cells.parent.relative_to(ROOT)}"]
+        subprocess.run([sys.executable, "-m", *fit], cwd=ROOT, check=True)
+        report(cells.parent)
+
+
+def report(folder: Path) -> None:
+    """Draw the report of a fitted study, and keep its pages: of a study with arms one each, beside that of all."""
+    command = [sys.executable, "-m", "mnist_scaling.report", f"name={folder.name}"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    kept = REPORTS / folder.name
+    kept.mkdir(parents=True, exist_ok=True)
+    for page in folder.glob("*.html"):
+        shutil.copy(page, kept / page.name)
 
 
 def write(conf: Path) -> None:
