@@ -154,8 +154,8 @@ def comparison_coverage(
         arms = [replace(arm, tuned=tuned) for arm in simulate(n, d, truth, noise, rng, "abt" if twin else "ab")]
         exact = exact or exact_slopes((arms[0].table, arms[1].table), truth)
         surfaces = fit_surfaces(match(*arms[:2]), match(arms[0], arms[2]) if twin else None)
-        drawn, _ = surfaces.noise.draw(draws, rng)
-        found, offset = slopes(surfaces, drawn, level)
+        drawn, _, alone = surfaces.noise.draw(draws, rng)
+        found, offset = slopes(surfaces, drawn, alone, level)
         quantities = {k: v.difference for k, v in found.items()} | {"offset": offset}
         for key, interval in quantities.items():
             seen.setdefault(key, []).append((interval, exact[key]))

@@ -124,8 +124,8 @@ def compare(
     rng = np.random.default_rng(options.seed)
     cells = match(a, b)
     surfaces = fit_surfaces(cells, None if twin is None else match_twin(*twin, cells.variables))
-    noise, normal = surfaces.noise.draw(options.draws, rng)
-    differences, offset = slopes(surfaces, noise, options.level)
+    noise, normal, alone = surfaces.noise.draw(options.draws, rng)
+    differences, offset = slopes(surfaces, noise, alone, options.level)
     fronts = frontiers(surfaces, noise)
     multiplier = multipliers(fronts, options.level) if fronts else []
     exponents = exponent_differences(surfaces, normal, options.level, rng) if options.exponents else []
@@ -182,17 +182,24 @@ def solve_slopes(surfaces: Surfaces) -> tuple[Array, Array]:
     return apart(a, b)
 
 
-def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Difference], Interval]:
-    """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid, by `ArmNoise.draw`."""
+def slopes(
+    surfaces: Surfaces, noise: Array, alone: tuple[Array, ...], level: float
+) -> tuple[dict[str, Difference], Interval]:
+    """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid, by `ArmNoise.draw`: noise of
+    differences, and of each arm alone. The latter's interval is the wider one, by cells or by seeds, since few seeds
+    tell little of their scatter."""
     solve_a, solve_b = solve_slopes(surfaces)
 
-    def estimate(row: Array) -> Interval:
+    def estimate(row: Array, noise: Array = noise) -> Interval:
         return interval(float(row @ surfaces.y), (surfaces.y + noise) @ row, level, 1.0)
+
+    def own(row: Array) -> Interval:
+        return max((estimate(row, one) for one in alone), key=lambda one: one.high - one.low)
 
     exponents = {}
     for k, variable in enumerate(surfaces.cells.variables, start=1):
         a, b = -solve_a[k], -solve_b[k]
-        exponents[NAMES[variable]] = Difference(estimate(a), estimate(b), estimate(b - a))
+        exponents[NAMES[variable]] = Difference(own(a), own(b), estimate(b - a))
     return exponents, estimate(solve_b[0] - solve_a[0])
 
 

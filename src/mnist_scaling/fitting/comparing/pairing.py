@@ -78,8 +78,8 @@ class Cells:
     tuned: bool
     """Whether the cells of one arm or of both were tuned."""
     by_seed: tuple[Array, Array] | None = None
-    """Of each arm what every seed adds to the mean log loss of its cells, shape (seeds, rows), where the arms share no
-    seed: the mean of a cell has the covariance `by_seed.T @ by_seed`, which holds what a seed gives to all cells."""
+    """Of each arm what every seed adds to the mean log loss of its cells, shape (seeds, rows): the means have the
+    covariance `by_seed.T @ by_seed`, which holds what a seed gives to all cells. None where a cell lacks a second."""
 
     @property
     def tables(self) -> tuple[Table, Table]:
@@ -125,8 +125,12 @@ def match(a: Arm, b: Arm) -> Cells:
     if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables:
         table_a, table_b, seeds = _by_seed(one, two, rows_a, rows_b)
         left_out = (len(one.table) - len(shared), len(two.table) - len(shared))
-        own = None if seeds is None or seeds.shared else (_added(one, rows_a), _added(two, rows_b))
-        by_seed = own if own and min(len(o) for o in own) > 1 else None
+        runs = [[(arm.runs or ())[row] for row in rows] for arm, rows in ((one, rows_a), (two, rows_b)) if seeds]
+        common = [set.intersection(*map(set, of_arm)) for of_arm in runs]
+        if seeds and seeds.shared:
+            common = [common[0] & common[1]] * 2
+        own = [_added(of_arm, sorted(numbers)) for of_arm, numbers in zip(runs, common, strict=True)]
+        by_seed = (own[0], own[1]) if own and min(len(o) for o in own) > 1 else None
         return Cells(table_a, table_b, True, variables, seeds, left_out, a.tuned or b.tuned, by_seed)
     return _overlapping(one, two, roles)
 
@@ -186,10 +190,8 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
     return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), noise
 
 
-def _added(arm: Arm, rows: np.ndarray) -> Array:
-    """What each seed that all these rows have adds to their mean log losses, shape (seeds, rows): see `Cells`."""
-    runs = [(arm.runs or ())[row] for row in rows]
-    seeds = sorted(set.intersection(*map(set, runs)))
+def _added(runs: Sequence[Mapping[int, float]], seeds: Sequence[int]) -> Array:
+    """What each of these seeds adds to the mean log losses of the rows, shape (seeds, rows): see `Cells`."""
     logs = np.log([[run[seed] for run in runs] for seed in seeds]).reshape(len(seeds), len(runs))
     return (logs - logs.mean(axis=0)) / np.sqrt(max(len(seeds) * (len(seeds) - 1), 1))
 

@@ -64,7 +64,7 @@ def settling(found: Comparison, trials: float, repeats: float, tuned: int, rng: 
     at, surfaces = found.multipliers[-1], found.surfaces
     # The same cells as if tuning left nothing to luck.
     noise = replace(surfaces.noise, luck=replace(surfaces.noise.luck, q=np.zeros_like(surfaces.noise.luck.q)))
-    drawn, _ = noise.draw(len(found.frontiers.draws[0]), rng)
+    drawn = noise.draw(len(found.frontiers.draws[0]), rng)[0]
     without = frontiers(surfaces, drawn)
     assert without is not None
     d, all_of_it = differences(found.frontiers, np.log(at.C))

@@ -132,17 +132,22 @@ class ArmNoise:
     fields: tuple[Field, Field]
     """The cells of each arm. What differs from cell to cell in an arm that was not tuned counts as luck, too."""
     by_seed: tuple[Array, Array] | None = None
-    """`Cells.by_seed`: the noise of arms that share no seed, in place of one that is independent in each cell."""
+    """`Cells.by_seed`, for numbers of one arm, and for differences of arms that share no seed; what the cells of a
+    pair share cancels in theirs, so that their noise is independent in each cell."""
+    shared: bool = False
+    """Whether the arms' repeats have the same seeds."""
 
-    def draw(self, number: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Noise of (y_a, y_b), shape (number, rows of both), and the same in units of what one arm's scatter shows.
+    def draw(self, number: int, rng: np.random.Generator) -> tuple[Array, Array, tuple[Array, ...]]:
+        """Noise of (y_a, y_b), shape (number, rows of both): of differences, in units of what one arm's scatter shows,
+        and of each arm alone, of which the widest holds.
 
-        The latter are for fits that widen their intervals themselves, so s is not drawn for them. Both are NaN where
+        The second are for fits that widen their intervals themselves, so s is not drawn for them. All are NaN where
         nothing is left to measure noise by.
         """
         n = self.sizes[0]
         if not self.luck.dof > 0:
-            return (np.full((number, len(self.spread)), np.nan),) * 2
+            nothing = np.full((number, len(self.spread)), np.nan)
+            return nothing, nothing, (nothing,)
         points, s = self.luck.draw(number, rng)
         if self.paired:
             values, vectors = np.linalg.eigh(self.shape)  # whose root exists where it is singular, too
@@ -154,13 +159,17 @@ class ArmNoise:
         left = np.concatenate([self.luck.field(points, field, rng) for field in self.fields], axis=1)
         scale = np.repeat(np.sqrt(np.maximum(np.diag(self.covariance), 1e-300)), self.sizes)
         unit = np.sqrt(self.luck.variance[points])[:, None]
-        if self.by_seed is not None:
-            # A seed gives its images and first weights to all cells: few numbers, so Student's t and not the normal.
-            normal = np.concatenate([rng.standard_normal((number, len(one))) @ one for one in self.by_seed], axis=1)
-            few = [np.sqrt((len(one) - 1) / rng.chisquare(len(one) - 1, number)) for one in self.by_seed]
-            return s[:, None] * left + normal * np.repeat(few, self.sizes, axis=0).T, (unit * left + normal) / scale
         noise = own * self.spread + left
-        return s[:, None] * noise, unit * noise / scale
+        of_pairs, in_units = s[:, None] * noise, unit * noise / scale
+        if self.by_seed is None:
+            return of_pairs, in_units, (of_pairs,)
+        # A seed gives its images and first weights to all cells: few numbers, so Student's t and not the normal.
+        rng = rng.spawn(1)[0]
+        normal = np.concatenate([rng.standard_normal((number, len(one))) @ one for one in self.by_seed], axis=1)
+        few = [np.sqrt((len(one) - 1) / rng.chisquare(len(one) - 1, number)) for one in self.by_seed]
+        alone = s[:, None] * left + normal * np.repeat(few, self.sizes, axis=0).T
+        noise = (of_pairs, in_units) if self.shared else (alone, (unit * left + normal) / scale)
+        return *noise, (of_pairs, alone)
 
 
 def _of_pairs(cells: Cells, residual: Array, free: Array, twin: Cells | None) -> ArmNoise:
@@ -177,8 +186,8 @@ def _of_pairs(cells: Cells, residual: Array, free: Array, twin: Cells | None) ->
     ratio = ratios(np.subtract(*cells.y[::-1]), field, 2.0)
     posterior = luck([ratio, *_again(twin, cells, of_ratio(unit), of_ratio(unit))], of_ratio(seeds), known)
     shape = unit / max(of_ratio(unit), 1e-300)
-    factor = np.tile(np.sqrt(ratio.own), 2)
-    return ArmNoise(True, (n, n), covariance, shape, factor, posterior, (field, field), cells.by_seed)
+    factor, shared = np.tile(np.sqrt(ratio.own), 2), cells.seeds is not None and cells.seeds.shared
+    return ArmNoise(True, (n, n), covariance, shape, factor, posterior, (field, field), cells.by_seed, shared)
 
 
 def _of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells | None) -> ArmNoise:
