@@ -117,7 +117,7 @@ dashboard: setup  ## look at a study's trials in a browser: make dashboard NAME=
 	@test -f multirun/$(NAME)/optuna.journal || { echo "A study must have its journal to be shown, but there is no" \
 		"multirun/$(NAME)/optuna.journal: check NAME. (For a study in a database, give its URL to optuna-dashboard.)" \
 		>&2; exit 1; }
-	@$(VENV)/bin/optuna-dashboard multirun/$(NAME)/optuna.journal
+	@$(RUN) benchmarks/dashboard.py multirun/$(NAME)
 
 clean:  ## remove .venv and caches; data/ and multirun/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

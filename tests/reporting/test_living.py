@@ -63,6 +63,14 @@ def test_each_point_that_is_drawn_knows_its_cell_and_its_numbers(kind: str) -> N
     assert set(re.findall(r'(?: id|href)="#?([^"]*)"', svg)) <= set(re.findall(r'"#?(name-[^"]*)"', svg))
 
 
+def test_points_that_are_drawn_as_an_image_show_on_a_page() -> None:
+    with style.theme():
+        figure = style.new_figure()
+        figure.subplots().scatter([1, 2], [1, 2], rasterized=True)
+    (image,) = re.findall(r"<image [^>]*>", figure_files.on_page(figure, "name", "Title", {}))
+    assert ' href="data:image/png;base64' in image  # with a prefix, a page takes it for no address
+
+
 def test_a_line_of_one_cell_knows_it_and_wrong_numbers_of_cells_are_refused() -> None:
     with style.theme():
         figure = style.new_figure()

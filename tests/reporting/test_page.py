@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.reporting import figure_files, figures
+from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.text import Missing, power_of_ten
 from tests.reporting.builder import load, refit, replace_cells
@@ -95,6 +96,18 @@ def test_the_page_is_well_formed_and_self_contained(normal: tuple[str, list[figu
     assert "http" not in text
     drawn = [svg for svg in re.findall("<svg[^>]*>", text[: text.index("<script")]) if "0 0 310 206" not in svg]
     assert len(drawn) == sum(s.svg is not None for s in shown)  # beside the two of the sliders
+
+
+def test_figures_on_a_dark_screen_have_its_colours_and_stay_light_in_files(
+    normal: tuple[str, list[figure_files.Shown], Path],
+) -> None:
+    text, shown, _ = normal
+    dark = text[text.index("@media screen and (prefers-color-scheme: dark)") : text.index("</style>")]
+    drawn = "".join(s.svg for s in shown if s.svg)
+    for part, colour in {*re.findall(r"(fill|stroke): (#[0-9a-f]{6})", drawn)}:
+        assert f'[style*="{part}: {colour}"] {{ {part}: ' in dark
+    assert f'"stroke: {style.GRID}"] {{ stroke: var(--rule)' in dark
+    assert "var(--" not in drawn
 
 
 def test_it_says_what_came_out_and_what_did_not(normal: tuple[str, list[figure_files.Shown], Path]) -> None:

@@ -195,9 +195,9 @@ def _tidy(element: ElementTree.Element, name: str) -> None:
         value = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)
         value = re.sub(r";? ?font-family: [^;]*", "", value).replace("url(#", f"url(#{name}-").replace("\n", " ")
         value = re.sub(r"\s*([MLCQz])\s*", r"\1", value) if key == "d" else value
-        if key == LINK and value.startswith("#"):
+        if key == LINK:  # a page knows no prefixes, so that images of points would not show
             del element.attrib[key]
-            key, value = "href", f"#{name}-{value[1:]}"
+            key, value = "href", value.replace("#", f"#{name}-")
         elif key == "id" and element.tag != f"{SVG}g":
             value = f"{name}-{value}"
         element.attrib[key] = value.strip()

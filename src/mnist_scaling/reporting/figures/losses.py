@@ -213,12 +213,13 @@ def draw_loss_map(data: LossMap) -> Figure:
     figure = style.new_figure(height=1.1 + 0.36 * len(data.table))
     axes = figure.subplots()
     losses = data.table.to_numpy()
-    norm = LogNorm(np.nanmin(losses), np.nanmax(losses) * 1.5)
+    norm = LogNorm(np.nanmin(losses), np.nanmax(losses) * 2.5)
     words = np.vectorize(lambda loss: number(loss, 2), otypes=[str])(losses)
     sns.heatmap(
-        data.table, ax=axes, norm=norm, cmap=sns.color_palette("light:#7a5195", as_cmap=True), cbar=False,
-        annot=words if losses.shape[1] <= MOST_COLUMNS else False, fmt="", annot_kws={"fontsize": 7}, linewidths=1.5,
-        linecolor="white", xticklabels=[*map(short, data.table.columns)], yticklabels=[*map(short, data.table.index)],
+        data.table, ax=axes, norm=norm, cmap=sns.color_palette("light:#7a5195", as_cmap=True), cbar=False, fmt="",
+        annot=words if losses.shape[1] <= MOST_COLUMNS else False, linewidths=1.5, linecolor="white",
+        annot_kws={"fontsize": 7, "color": style.ON_COLOUR}, xticklabels=[*map(short, data.table.columns)],
+        yticklabels=[*map(short, data.table.index)],
     )  # fmt: skip
     style.CELLS[axes.collections[0]] = data.cells
     axes.tick_params(length=0, labelsize=7.5, rotation=0)

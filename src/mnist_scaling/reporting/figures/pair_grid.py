@@ -121,7 +121,7 @@ def _correlation(x: pd.Series, y: pd.Series, **look: Any) -> None:
     axes = plt.gca()
     axes.set_facecolor(sns.color_palette("vlag", as_cmap=True)((r + 1) / 2))
     axes.grid(visible=False)
-    ink = "white" if abs(r) > 0.7 else style.INK
+    ink = "white" if abs(r) > 0.7 else style.ON_COLOUR
     axes.annotate(
         f"{r:+.2f}".replace("-", "−"), (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", color=ink
     )

@@ -10,9 +10,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.text import cell_text
 
 HERE = Path(__file__).parent
+
+AT_NIGHT = {style.INK: "var(--ink)", style.GRID: "var(--rule)", "#ffffff": "var(--paper)"} | {
+    grey: grey for grey in (style.MUTED, style.ON_COLOUR)
+}
+"""Colours of figures on a dark page; all others are those of data, get a share of white, and so keep their order."""
 
 
 def draw(template: str, **values: Any) -> str:
@@ -22,11 +28,22 @@ def draw(template: str, **values: Any) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"cell": cell_text, "code": _code}
-    style, script = (
-        Markup((HERE / name).read_text(encoding="utf-8")) for name in ("templates/report.css", "living.js")
-    )
+    look, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("templates/report.css", "living.js"))
     date = datetime.now(UTC).strftime("%-d %B %Y")
-    return environment.get_template(template).render(style=style, script=script, date=date, **values)
+    page = environment.get_template(template).render(style=look, script=script, date=date, **values)
+    return page.replace("</style>", _at_night(page) + "</style>", 1)
+
+
+def _at_night(page: str) -> str:
+    """Rules for figures on a dark screen, which leave their SVG, and so what is saved or printed, as it is."""
+    parts = {*re.findall(r'(fill|stroke|data-colour)[:=][ "](#[0-9a-f]{6})', page)}
+    rules = (
+        '[style*="{0}: {1}"] {{ {0}: {2} !important; }}\n'.format(
+            part.replace("data", "-"), colour, AT_NIGHT.get(colour, f"color-mix(in srgb, {colour}, #fff 33%)")
+        )
+        for part, colour in sorted(parts)
+    )
+    return f"@media screen and (prefers-color-scheme: dark) {{\n{''.join(rules)}}}\n"
 
 
 def _code(text: str) -> Markup:

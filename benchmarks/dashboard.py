@@ -1,0 +1,108 @@
+"""Optuna's dashboard of a study, with a figure in each cell's note: ``make dashboard NAME=quickstart``.
+
+A figure is drawn when somebody opens its cell, so that a study of many cells is shown at once. Figures show what was
+fitted: where cells came after the fit, or none was made, the dashboard has no figures, and the terminal says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from threading import Lock
+from typing import BinaryIO
+from wsgiref.simple_server import WSGIServer, make_server
+
+import optuna
+from matplotlib.figure import Figure
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna_dashboard import get_note, save_note, wsgi
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.reporting import figures
+from mnist_scaling.reporting.documents import loading
+from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.text import Missing
+from mnist_scaling.study import layout
+
+IMAGE = "\n\n![The figure that stands here is shown by make dashboard.]"
+"""The end of a note begins so: the words are what `optuna-dashboard` by itself, which has no figures, shows."""
+
+
+class Drawn:
+    """An artifact store of Optuna's, whose artifacts are drawn when they are asked for."""
+
+    def __init__(self) -> None:
+        self._draw: dict[str, Callable[[], Figure | Missing]] = {}
+        self._lock = Lock()
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The figure as a PNG."""
+        file = io.BytesIO()
+        with self._lock, style.theme():
+            self._draw[artifact_id]().savefig(file, dpi=110)
+        file.seek(0)
+        return file
+
+    def attach(self, study: optuna.Study, name: str, draw: Callable[[], Figure | Missing]) -> None:
+        """Put a figure into a study's note and among its artifacts, once."""
+        ours = str(uuid.uuid5(uuid.NAMESPACE_URL, study.study_name))
+        self._draw[ours] = draw
+        meta = {"artifact_id": ours, "filename": name, "mimetype": "image/png", "encoding": None}
+        text = get_note(study).partition(IMAGE)[0] + f"{IMAGE}(/artifacts/{study._study_id}/{ours})"
+        if text != get_note(study):
+            study._storage.set_study_system_attr(study._study_id, f"artifacts:{ours}", json.dumps(meta))
+            save_note(study, text)
+
+
+def with_figures(storage: BaseStorage, folder: Path) -> Drawn:
+    """Attach to each cell's study its trials against each setting, and to that of the grid the map of its losses."""
+    store = Drawn()
+    try:
+        arms = loading.load_arms(folder)
+    except InputError as error:
+        print(f"The notes have no figures. {error}")
+        return store
+    cells = {
+        frozenset((axis, row[axis]) for axis in arm.axes): replace(arm, cells=arm.cells.loc[[number]])
+        for arm in arms
+        for number, row in arm.cells.iterrows()
+    }
+    for name in optuna.get_all_study_names(storage):
+        study = optuna.load_study(study_name=name, storage=storage)
+        cell, plot = cells.get(frozenset(study.user_attrs.items())), "settings_curves"
+        if not study.user_attrs and len(arms) == 1:
+            cell, plot = arms[0], "loss_map"
+        shown = next(p for p in figures.FIGURES if p.name == plot)
+        if cell is not None and not isinstance(figures.prepare(shown, cell), Missing):
+            store.attach(study, f"{plot}.png", partial(figures.show, cell, plot))
+    return store
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    """A browser holds several connections."""
+
+    daemon_threads = True
+
+
+def main() -> None:
+    """Attach the figures, then serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="of the study, with its optuna.journal")
+    parser.add_argument("--port", type=int, default=8080)
+    given = parser.parse_args()
+    storage = JournalStorage(JournalFileBackend(str(given.folder / layout.JOURNAL)))
+    app = wsgi(storage, artifact_store=with_figures(storage, given.folder))
+    print(f"Listening on http://127.0.0.1:{given.port}/ until Ctrl-C.", flush=True)
+    make_server("127.0.0.1", given.port, app, Server).serve_forever()
+
+
+if __name__ == "__main__":
+    main()
