@@ -260,7 +260,7 @@ def _flags(result: Result, given: Table) -> tuple[list[Flag], dict[str, list[str
         *of_laws.se_suspect(joint.noise if joint else None),
         *of_laws.grid_edge(table, result.frontier["isoflop"]),
         *of_cells.carried(table),
-        *of_cells.non_monotone(table, of_cells.usual_noise(table, fit)),
+        *of_cells.non_monotone(table, fit),
         *of_cells.seed_outlier(table, fit),
         *of_cells.chance_level(table, classes, result.masked),
         *few,
