@@ -268,7 +268,7 @@ def _flags(result: Result, given: Table) -> tuple[list[Flag], dict[str, list[str
         *of_cells.duplicate_rows(given),
         # That a law which nobody quotes misses the data is why nobody quotes it.
         *of_laws.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
-        *of_laws.far_extrapolation(asked.reach, [dict(asked.at)], "The prediction asked for"),
+        *of_laws.far_extrapolation(asked.reach, [dict(asked.at)], "The prediction asked for", asked.beyond),
     ]
     by_law: dict[str, list[str]] = {}
     for flag in (*of_quoted, *of_others, *few):
