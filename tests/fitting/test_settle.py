@@ -9,6 +9,7 @@ import pytest
 from comparison_coverage import RunNoise, Truth, simulate
 
 from mnist_scaling.fitting.comparing import Comparison, ComparisonOptions, compare
+from mnist_scaling.fitting.comparing.multiplier import frontiers
 from mnist_scaling.fitting.comparing.settle import Settling, _chance, settling
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.reporting.documents.comparison_json import LuckRecord, Pair
@@ -51,6 +52,12 @@ def test_arms_that_share_no_seed_have_factors_that_draws_do_not_move() -> None:
     options = [ComparisonOptions(draws=400, exponents=False, seed=seed) for seed in range(4)]
     known = [settling(compare(*arms, one), 12, 3, 3) for one in options]
     assert all(one is not None and one.apart for one in known)
+    # Luck is what the draws of `compare` differ by from those without: so they must come of the same random numbers.
+    found = compare(*arms, options[1])
+    again = frontiers(found.surfaces, found.surfaces.noise.draw(400, np.random.default_rng(1))[0])
+    assert found.frontiers is not None
+    assert again is not None
+    np.testing.assert_array_equal(again.draws, found.frontiers.draws)
     runs = [one.runs for one in known if one is not None]
     assert max(runs) < 2 * min(runs)
     # Three times the seeds lower the variance to a third, and the tails of their mean from t(2) to t(8).

@@ -68,18 +68,13 @@ def settling(found: Comparison, trials: float, repeats: float, tuned: int) -> Se
     if not found.multipliers or found.frontiers is None or not np.isfinite(found.frontiers.draws).all():
         return None
     at, surfaces = found.multipliers[-1], found.surfaces
-    # The same random numbers with and without luck, so that what they differ by is luck.
+    # The same cells as if tuning left nothing to luck, by the random numbers of `compare`: what they differ by is luck.
     noise = replace(surfaces.noise, luck=replace(surfaces.noise.luck, q=np.zeros_like(surfaces.noise.luck.q)))
-    number, parts = found.options.draws, list[Array]()
-    for of in (surfaces.noise, noise):
-        fronts = frontiers(surfaces, of.draw(number, np.random.default_rng(found.options.seed))[0])
-        assert fronts is not None
-        parts.append(differences(fronts, np.log(at.C))[1])
-    of_noise, luck = _variance(parts[1]), _variance(parts[0] - parts[1])
-    d, all_of_it = differences(found.frontiers, np.log(at.C))
+    without = frontiers(surfaces, noise.draw(found.options.draws, np.random.default_rng(found.options.seed))[0])
+    assert without is not None
+    (d, all_of_it), (_, of_noise) = (differences(fronts, np.log(at.C)) for fronts in (found.frontiers, without))
     variance, seeds = _variance(all_of_it), None if surfaces.noise.shared else surfaces.noise.by_seed
-    share = of_noise / (of_noise + luck) if variance else 1.0
-    of_noise, luck = share * variance, (1 - share) * variance
+    share = _variance(of_noise) / (_variance(of_noise) + _variance(all_of_it - of_noise)) if variance else 1.0
     known = Settling(at.C, float((all_of_it < 0).mean()), share, apart=seeds is not None)
     ends = np.quantile(all_of_it, 0.5 + found.options.level / 2 * np.array([-1, 1]))
     if max(known.p_better, 1 - known.p_better) >= SURE or np.abs(ends).max() <= found.options.margin:
@@ -88,7 +83,7 @@ def settling(found: Comparison, trials: float, repeats: float, tuned: int) -> Se
     tails = {r: float((stdtrit(few * r - 1, SURE) / stdtrit(few - 1, SURE)) ** 2) for r in TIMES}
     power, offers = luck_power(tuned), list[Settling]()
     for t, r in product(TIMES if tuned else (1.0,), TIMES):
-        then = of_noise * tails[r] / r + luck * t ** (-2 * power)
+        then = variance * (share * tails[r] / r + (1 - share) * t ** (-2 * power))
         again = repeats * r * (1 if t == 1 else 2)  # another setting may come out best, and is repeated
         if _chance(d, variance, then, found.options.level, found.options.margin) >= OFTEN:
             offers.append(replace(known, runs=(t * trials + again) / (trials + repeats), trials=t, repeats=r))

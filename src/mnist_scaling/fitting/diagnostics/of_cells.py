@@ -51,14 +51,14 @@ def non_monotone(table: Table, fit: Fit | None) -> list[Flag]:
     It is that of their repeats, else the residuals' robust scale: an outlier must not excuse itself.
     """
     seeds, pairs = seed_noise(table), list(_neighbours(table))
-    variance, dof = np.full(len(table), robust_scale(fit.residual, fit.law.size) ** 2 if fit else np.nan), None
-    if seeds is not None:
-        variance, dof = seeds.variance, seeds.row_dof
-    variance = np.maximum(variance, SMALLEST_NOISE**2)
+    scale = robust_scale(fit.residual, fit.law.size) if fit else np.nan
+    variance, dof = (
+        (seeds.variance, seeds.row_dof) if seeds else (np.full(len(table), scale**2), np.full(len(table), 1e9))
+    )
     bad = []
     for a, b, k in pairs:
-        both = variance[[a, b]]
-        free = np.inf if dof is None else both.sum() ** 2 / (both**2 / dof[[a, b]]).sum()
+        both = np.maximum(variance[[a, b]], SMALLEST_NOISE**2)
+        free = both.sum() ** 2 / (both**2 / dof[[a, b]]).sum()
         if table.y[b] - table.y[a] > -special.stdtrit(free, FAMILY_ERROR / len(pairs)) * np.sqrt(both.sum()):
             bad.append((a, b, k))
     if not bad:
