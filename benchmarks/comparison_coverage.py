@@ -51,6 +51,8 @@ class RunNoise:
     """Power of D by which it falls; `tuning` is then its root mean square over the cells."""
     skewed: bool = False
     """Whether it is a squared normal number, which is seldom large and never good luck, instead of a normal one."""
+    across: float = 0.0
+    """Share of the variance of one run that a seed gives to all cells of its arm."""
 
 
 def left_by_tuning(x: Array, noise: RunNoise, rng: np.random.Generator) -> Array:
@@ -86,7 +88,9 @@ def simulate(
     for place, name in enumerate(names):
         y = exact[name == "b"]
         shared = common if name in "ab" else np.sqrt(noise.shared) * rng.standard_normal(size)
-        own = np.sqrt(1 - noise.shared) * rng.standard_normal(size)
+        own = np.sqrt(1 - noise.shared - noise.across) * rng.standard_normal(size)
+        if noise.across:
+            own += np.sqrt(noise.across) * rng.standard_normal(noise.repeats)
         tuned = y + left_by_tuning(x, noise, rng) if noise.tuning else y
         losses = np.exp(tuned[:, None] + noise.sigma * (shared + own))
         se = losses.std(axis=1, ddof=1) / np.sqrt(noise.repeats) if noise.repeats > 1 else None

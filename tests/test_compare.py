@@ -308,6 +308,11 @@ def test_arms_that_were_tuned_and_repeated_otherwise_are_said_to_be(home: Path) 
         both == f"A cell of fast has {trials} trials (more: {trials + 4}) and {repeats} repeats (more: {repeats + 2})."
     )
     assert both in (home / "multirun/c/comparison.html").read_text()
+    some = cells["n_trials"].where(cells.index % 4 > 0, 2 * trials)
+    cells.assign(n_trials=some).to_csv(path, index=False)
+    assert said() == [f"A cell of fast has {trials} trials (more: {some.mean():.3g})."]
+    cells.assign(n_trials=1).to_csv(path, index=False)
+    assert said() == [], "an arm that was not tuned has no trials to compare"
 
 
 def test_an_unfinished_arm_is_compared_on_what_it_has_and_flagged(home: Path) -> None:

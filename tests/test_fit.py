@@ -241,7 +241,7 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         (
             {},
             ("laws=[additive]", "predict.N=1e6"),
-            "of a law that is fitted, but gives only N: give predict.D",
+            "a point that the model has. The model is of N and D: give predict.D=…, too.",
         ),
         ({}, ("loss=squared", "delta=1e-3"), "`delta` acts on loss=huber alone"),
         (

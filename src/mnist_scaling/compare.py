@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import hydra
-import numpy as np
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -43,7 +42,7 @@ def compared(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     for a, b in members:
         measured = compare(a.arm, b.arm, config.options(), twin)
         record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
-        known = settling(measured, *_effort(a, b), np.random.default_rng(config.seed))
+        known = settling(measured, *_effort(a, b))
         records.append(replace(record, settling=known, what=what(record), sentence=sentence(record)))
     command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
     pairs = records if len(records) > 1 else ()  # the first is also the file's own

@@ -125,15 +125,8 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     _act(config, [*table.inputs])
     result = analyse(table, config.options(source.classes))
     record = fit_record(result)
-    off = result.headline.asked.why
-    model = result.model if config.asked and off else None
-    if model is not None and model.ray is not None:
-        raise InputError(f"`predict` must be on the line of the rows. {off}")
-    if model is not None and source.study is None:
-        raise InputError(
-            f"`predict` must give every input of a law that is fitted, but gives only {', '.join(config.asked)}: give "
-            f"{' and '.join(f'predict.{k}=…' for k in table.inputs if k not in config.asked) or 'other laws'}."
-        )
+    if config.asked and result.model is not None and (off := result.headline.asked.why):
+        raise InputError(f"`predict` must be a point that the model has. {off}")
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
     short = short_of_data(source, arm, result.headline.loss)
     notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note, short) if note]

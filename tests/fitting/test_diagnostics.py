@@ -176,6 +176,33 @@ def test_non_monotone():
     assert "non_monotone" not in run(with_loss(table, 2, 1.02))
 
 
+def noisy(rng: np.random.Generator, falls: float, repeats: int = 3) -> Table:
+    """A loss of 1 everywhere; the noise of a run falls with D."""
+    n, d = (x.ravel() for x in np.meshgrid(2000 * 2.0 ** np.arange(7), 3125 * 2.0 ** np.arange(5), indexing="ij"))
+    runs = np.exp((0.06 * (d / d.mean()) ** -falls)[:, None] * rng.standard_normal((35, repeats)))
+    return make_table(
+        runs.mean(axis=1), {"N": n, "D": d}, runs.std(axis=1, ddof=1) / repeats**0.5, np.full(35, repeats)
+    )
+
+
+def test_a_rise_counts_against_the_noise_of_its_own_cells():
+    """By the pooled noise of a table whose small data are loud, a rise of 7.5 % at a standard error of 0.2 % passed."""
+    table = noisy(np.random.default_rng(2), 1.5)
+    row = int(np.flatnonzero(table.inputs["D"] == 50_000)[3])
+    loss, se = table.loss.copy(), table.se.copy()
+    loss[row], se[row] = 1.075 * loss[row - 5], 0.002 * loss[row - 5]
+    found = of_cells.non_monotone(replace(table, loss=loss, se=se), None)
+    assert [cell["row"] for flag in found for cell in flag.cells] == [row]
+
+
+@pytest.mark.parametrize("falls", [0.0, 0.5])
+def test_unequal_noise_is_no_rise(falls):
+    """Of flat tables 1 % should be flagged; by pooled noise it was 17 % where noise grows as data shrink."""
+    assert (
+        np.mean([bool(of_cells.non_monotone(noisy(np.random.default_rng(k), falls), None)) for k in range(100)]) < 0.08
+    )
+
+
 def test_seed_outlier_by_the_scatter_of_repeats():
     table = flat_grid()
     se = table.se.copy()

@@ -134,6 +134,44 @@ def test_a_loss_off_the_ladder_is_refused():
     assert found.why == "The rows are all near D = 20 N, and say nothing of a loss off that line."
 
 
+def test_a_point_of_a_ladder_is_as_far_as_its_compute():
+    """One size says the other and C, so 1e7 parameters beyond 1e6 are not ten times the compute."""
+    table = ladder()
+    size = 10 * table.inputs["N"].max()
+    of_n, of_d, twice = (
+        analyse(table, replace(QUICK, predict=point)).headline.asked
+        for point in ({"N": size}, {"D": 20 * size}, {"N": size, "C": 6e3})
+    )
+    assert of_n.reach == pytest.approx(100, rel=0.05)
+    assert of_n.beyond.endswith("times the largest compute")
+    assert (of_d.reach, of_d.value) == pytest.approx((of_n.reach, of_n.value), rel=0.05)
+    assert not twice.known
+    assert "leave predict.C out, or mend its N or D" in twice.why
+
+
+@pytest.mark.parametrize(
+    ("point", "beyond", "flagged"),
+    [
+        ({"N": 1, "D": 1}, "inside the data", False),
+        ({"N": 1 / 64, "D": 32}, "32 times the largest D", True),
+        ({"N": 64, "D": 1 / 64}, "64 times the largest N", True),
+        ({"N": 1 / 1024, "D": 1}, "1/16 of the smallest N", True),
+        ({"N": 4, "D": 4}, "16 times the largest compute", True),
+    ],
+)
+def test_how_far_a_point_is_beyond_the_data_is_said_by_its_farthest_axis(point, beyond, flagged):
+    """The compute of a small model with 32 times the data is that of a cell."""
+    n, d = (x.ravel() for x in np.meshgrid(1e3 * 4.0 ** np.arange(4), 1e4 * 4.0 ** np.arange(4), indexing="ij"))
+    table = make_table(5 * n**-0.2 + 40 * d**-0.5, {"N": n, "D": d, "C": 6 * n * d})
+    at = {k: table.inputs[k].max() * times for k, times in point.items()}
+    result = analyse(table, replace(QUICK, draws=20, predict=at))
+    assert result.headline.asked.beyond == beyond
+    said = [f.message for f in result.flags if f.code == "far_extrapolation" and "asked for" in f.message]
+    assert said == ([f"The prediction asked for reaches {beyond} that was fitted."] if flagged else [])
+    contradicting = analyse(table, replace(QUICK, draws=20, predict=at | {"C": 3 * 6 * at["N"] * at["D"]}))
+    assert "The C of a point must be that of its N and D" in contradicting.headline.asked.why
+
+
 def test_ratios_that_differ_are_no_ladder():
     table = ladder()
     spread = replace(table, inputs={**table.inputs, "D": table.inputs["D"] * np.tile([0.5, 2.0], 5)})

@@ -167,7 +167,8 @@ def test_an_axis_of_another_program_is_not_held_to_the_rule_of_ours(of: Studied)
         ({"width": 64}, "but lacks data_fraction: add target.data_fraction"),
         ({"flops": 1e6}, "must lie beyond the largest compute"),
         ({"flops": 1e12, "width": 3}, "must stand alone"),
-        ({"N": 1e5}, "the target lacks D"),
+        ({"N": 1e5, "D": 1e6, "C": 1e9}, "leave target.C out, or mend its N or D"),
+        ({"N": 1e5}, "The model is of N and D: give target.D=…, too."),
     ],
 )
 def test_a_target_that_can_not_be_predicted_is_refused(of: Studied, target: dict[str, float], sentence: str) -> None:

@@ -46,6 +46,7 @@ def test_a_row_has_what_it_rests_on_and_is_registered_once(of: Studied, register
     assert rows[0]["tables_hash"] == predictions.tables_hash(of)
     assert float(rows[0]["low"]) < float(rows[0]["predicted_loss"]) < float(rows[0]["high"])
     assert float(rows[0]["reach"]) == pytest.approx(2**1.5, rel=0.01)
+    assert rows[0]["beyond"] == "2.83 times the largest compute"
     assert rows[0]["by_law"] == "" or "lr" in rows[0]
     cell = place_of(of, TARGETS[0])
     again = predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), registered)

@@ -23,6 +23,9 @@ from mnist_scaling.study.tables.cell_runs import were_tuned
 from mnist_scaling.study.tables.fitted_rows import ArmRows as Rows
 from mnist_scaling.study.tables.fitted_rows import arm_name
 
+SAME_EFFORT = 0.01
+"""Relative difference in trials per cell that failed runs make."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -37,7 +40,7 @@ class Member:
     flags: tuple[Flag, ...] = ()
     """What its rows hold that nobody named, and columns that seem to be in another unit."""
     effort: tuple[float, ...] = ()
-    """Trials and repeats per cell (median); NaN where the table has no such column."""
+    """Trials and repeats per cell (mean); NaN where the table has no such column."""
 
     def record(self, folder: Path) -> dict[str, Any]:
         """As comparison.json has it."""
@@ -104,7 +107,7 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
         raise InputError(f"{source.unfinished} {error}".strip()) from None
     arm = Arm(name, table, repeats(source, rows, table.rows), were_tuned(rows.frame))
     flags = [*mixed(source, rows), *unit_suspect(table, source.classes), *input_suspect(table)]
-    effort = rows.frame.reindex(columns=["n_trials", "n_repeats"]).astype(float).median()
+    effort = rows.frame.reindex(columns=["n_trials", "n_repeats"]).astype(float).mean()
     return Member(arm, source, rows.axes, _data(source, rows), tuple(flags), tuple(effort))
 
 
@@ -152,15 +155,15 @@ def _unlike(member: Member, twin: Member) -> list[str]:
 
 
 def flags_of(a: Member, b: Member, config: CompareConfig) -> list[Flag]:
-    """That an arm's study is unfinished, and that the arms differ in trials or repeats, or in their data.
+    """That an arm's study is unfinished, and that the arms differ in trials (if both were tuned), repeats, or data.
 
     InputError when nobody asked for different data.
     """
     unfinished = {str(m.source.path): m for m in (a, b) if m.source.unfinished}
     flags = [Flag(ARM_UNFINISHED, f"{m.source.folder.name}: {m.source.unfinished}") for m in unfinished.values()]
     flags += [replace(flag, message=f"{m.arm.name}: {flag.message}") for m in (a, b) for flag in m.flags]
-    efforts = zip(("trials", "repeats"), a.effort, b.effort, strict=True)
-    if apart := [f"{x:g} {word} ({b.arm.name}: {y:g})" for word, x, y in efforts if abs(x - y) > 0]:
+    efforts = list(zip(("trials", "repeats"), a.effort, b.effort, strict=True))[not (a.arm.tuned and b.arm.tuned) :]
+    if apart := [f"{x:.3g} {word} ({b.arm.name}: {y:.3g})" for word, x, y in efforts if abs(x - y) > SAME_EFFORT * y]:
         flags.append(Flag(OTHER_EFFORT, f"A cell of {a.arm.name} has {' and '.join(apart)}."))
     if not (a.data and b.data) or a.data == b.data:
         return flags

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, require
 from mnist_scaling.fitting.frontier.parametric import Cost, budgets, valley
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Model, surface
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.rows import SAME_LEVEL, Table
 from mnist_scaling.fitting.slices import Ladder, can_hold, largest_cell, near_line
 from mnist_scaling.fitting.uncertainty.interval import MAJORITY, OMITTED, Interval, median_of
 
@@ -155,13 +155,51 @@ def line_of(model: Model, ray: Ladder) -> Array:
     return np.polyfit(np.log(model.rows.inputs["N"]), np.log(model.rows.inputs["C"]), 1)
 
 
-def reach_of(table: Table, point: Mapping[str, float], cost: Cost | None) -> float:
-    """Compute of a point, given by logs, over the largest of the table; N or D, the farther, where C is not known."""
-    if "C" in point and "C" in table.inputs:
-        return float(np.exp(point["C"]) / table.inputs["C"].max())
-    if cost is not None and "N" in point and "D" in point:
-        return float(np.exp(cost.log_c(np.array(point["N"]), np.array(point["D"])) - cost.of(table).max()))
-    return max((float(np.exp(v) / table.inputs[k].max()) for k, v in point.items() if k in table.inputs), default=1.0)
+CONTRADICTS = math.log(1.5)
+"""Distance in ln C from which a compute that somebody gives is not that of the N and D beside it."""
+
+
+def placed(model: Model, cost: Cost | None, point: Mapping[str, float], key: str) -> Mapping[str, float]:
+    """A point, given by logs, with what its N, D and C say of the others: on a ladder, and by the table's cost.
+
+    It raises InputError where it is off the ladder, has another C than its sizes, or lacks an input; `key` was typed.
+    """
+    given, ray, log_c = dict(point), model.ray, math.nan
+    if ray is not None:
+        off = f"The rows are all near {ray.words}, and say nothing of a loss off that line."
+        require(ray.holds(given), off)
+        slope, constant = line_of(model, ray)
+        if "N" not in given:
+            given["N"] = (given["D"] - ray.log_k) / ray.power if "D" in given else (given["C"] - constant) / slope
+        given.setdefault("D", ray.log_k + ray.power * given["N"])
+        log_c = float(slope * given["N"] + constant)
+    elif cost is not None and {"N", "D"} <= given.keys():
+        log_c = float(cost.log_c(np.array(given["N"]), np.array(given["D"])))
+    if not math.isnan(log_c):
+        rule = f"The C of a point must be that of its N and D, about {math.exp(log_c):.3g} by this table"
+        fix = f"but got {math.exp(given.setdefault('C', log_c)):.3g}: leave {key}.C out, or mend its N or D."
+        require(abs(given["C"] - log_c) < CONTRADICTS, f"{rule}, {fix}")
+    lacking = " and ".join(f"{key}.{k}=…" for k in model.inputs if k not in given)
+    require(not lacking, f"The model is of {' and '.join(model.inputs)}: give {lacking}, too.")
+    return given
+
+
+def reach_of(table: Table, point: Mapping[str, float]) -> tuple[float, str]:
+    """How many times a point, given by logs, lies beyond the rows, and the same in words, by its farthest axis.
+
+    Beyond is above the largest or below the smallest C, N or D; inside all of them it is 1 at most.
+    """
+    logs = {k: np.log(table.inputs[k]) for k in ("C", "N", "D") if k in table.inputs}
+    if "C" not in logs and {"N", "D"} <= logs.keys():
+        logs["C"] = np.log(6) + logs["N"] + logs["D"]
+    names = [k for k in ("C", "N", "D") if k in logs and k in point]
+    far = {(k, up): up * (point[k] - (up * logs[k]).max() * up) for up in (1, -1) for k in names}
+    axis, up = max(far, key=lambda one: round(far[one], 2), default=("C", 1))
+    times = math.exp(far.get((axis, up), 0.0))
+    if times < 1 + SAME_LEVEL:
+        return times, "inside the data"
+    name, shown = "compute" if axis == "C" else axis, f"{float(f'{times:.3g}'):,g}"
+    return times, f"{shown} times the largest {name}" if up > 0 else f"1/{shown} of the smallest {name}"
 
 
 BUDGETS = (8.0, 4.0, 2.0)

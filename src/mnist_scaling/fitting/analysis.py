@@ -260,7 +260,7 @@ def _flags(result: Result, given: Table) -> tuple[list[Flag], dict[str, list[str
         *of_laws.se_suspect(joint.noise if joint else None),
         *of_laws.grid_edge(table, result.frontier["isoflop"]),
         *of_cells.carried(table),
-        *of_cells.non_monotone(table, of_cells.usual_noise(table, fit)),
+        *of_cells.non_monotone(table, fit),
         *of_cells.seed_outlier(table, fit),
         *of_cells.chance_level(table, classes, result.masked),
         *few,
@@ -268,7 +268,7 @@ def _flags(result: Result, given: Table) -> tuple[list[Flag], dict[str, list[str
         *of_cells.duplicate_rows(given),
         # That a law which nobody quotes misses the data is why nobody quotes it.
         *of_laws.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
-        *of_laws.far_extrapolation(asked.reach, [dict(asked.at)], "The prediction asked for"),
+        *of_laws.far_extrapolation(asked.reach, [dict(asked.at)], "The prediction asked for", asked.beyond),
     ]
     by_law: dict[str, list[str]] = {}
     for flag in (*of_quoted, *of_others, *few):

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.ahead import KeptSurfaces, LossAhead, line_of, losses_ahead, reach_of
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.ahead import KeptSurfaces, LossAhead, line_of, losses_ahead, placed, reach_of
 from mnist_scaling.fitting.frontier.parametric import Cost, CountedSize, counts
 from mnist_scaling.fitting.fronts import EXPONENTS, Frontier
 from mnist_scaling.fitting.laws.base import middle
@@ -44,7 +45,8 @@ class AskedLoss(Interval):
 
     at: Mapping[str, float] = field(default_factory=dict, metadata=OMITTED)
     reach: float | None = field(default=None, metadata=OMITTED)
-    """Compute of the point over the largest of the rows (`ahead.reach_of`)."""
+    """How many times it lies beyond the rows, at most 1 inside, and in words: `ahead.reach_of`."""
+    beyond: str = field(default="", metadata=OMITTED)
 
 
 @dataclass(frozen=True)
@@ -177,21 +179,9 @@ def _along(model: Model, ray: Ladder) -> AlongLadder:
 def _asked(model: Model, cost: Cost | None, predict: Mapping[str, float]) -> AskedLoss:
     if not predict:
         return AskedLoss(why=NOT_ASKED)
-    point = {k: float(np.log(v)) for k, v in predict.items()}
-    return AskedLoss(**vars(_loss_at(model, point)), at=predict, reach=reach_of(model.rows, point, cost))
-
-
-def _loss_at(model: Model, point: Mapping[str, float]) -> Interval:
-    """The loss at a point, given by its logs."""
-    ray = model.ray
-    if ray is not None:
-        if not ray.holds(point):
-            return Interval(why=f"The rows are all near {ray.words}, and say nothing of a loss off that line.")
-        log_n = point.get("N", (point["D"] - ray.log_k) / ray.power if "D" in point else np.nan)
-        slope, constant = line_of(model, ray)
-        log_c = point.get("C", slope * log_n + constant)
-        point = {"N": log_n if np.isfinite(log_n) else (log_c - constant) / slope, "C": log_c}
-    if lacking := [k for k in model.inputs if k not in point]:
-        need = " and ".join(f"predict.{k}=…" for k in lacking)
-        return Interval(why=f"The model is of {' and '.join(model.inputs)}: give {need}, too.")
-    return model.loss(**{k: point[k] for k in model.inputs})
+    try:
+        point = placed(model, cost, {k: float(np.log(v)) for k, v in predict.items()}, "predict")
+    except InputError as error:
+        return AskedLoss(why=str(error), at=predict)
+    reach, beyond = reach_of(model.rows, point)
+    return AskedLoss(**vars(model.loss(**{k: point[k] for k in model.inputs})), at=predict, reach=reach, beyond=beyond)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import pandas as pd
 from mnist_scaling.arms.reading import cell_trials
 from mnist_scaling.config import DataConfig
 from mnist_scaling.errors import InputError, require
+from mnist_scaling.fitting.ahead import placed
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import Model
 from mnist_scaling.fitting.uncertainty.interval import MAJORITY, Interval, median_of
@@ -51,15 +52,13 @@ def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
     if "flops" in target:
         cell = _of_compute(of, target)
     elif set(target) <= {"N", "D", "C"}:
-        cell = NewCell({}, {}, _with_cost(of, {k: float(v) for k, v in target.items()}), "as given")
+        cell = NewCell({}, {}, {k: float(v) for k, v in target.items()}, "as given")
     else:
         cell = on_grid(of, target)
-    model = of.model
-    if lacking := [k for k in model.inputs if k not in cell.at]:
-        of_what = " and ".join(model.inputs)
-        raise InputError(f"The model is of {of_what}, but the target lacks {lacking[0]}: give target.{lacking[0]}=….")
-    if model.ray is not None and not model.ray.holds({k: float(np.log(v)) for k, v in cell.at.items()}):
-        raise InputError(f"The rows are all near {model.ray.words}, and say nothing off it: give a target on it.")
+    # The program's own count of C need not be that of the table's plane.
+    point = {k: float(np.log(v)) for k, v in cell.at.items() if k != "C" or not cell.axes}
+    whole = placed(of.model, of.result.cost, point, "target")
+    cell = replace(cell, at={**{k: float(np.exp(v)) for k, v in whole.items()}, **cell.at})
     if (rows := matching(of.cells, cell, of.source.rows.names)).any():
         row = f"row {of.cells.index[rows][0]} of {of.source.path}"
         raise InputError(f"A cell must be predicted before it is run, but {row} is that cell: give another target.")

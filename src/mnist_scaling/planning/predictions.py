@@ -21,6 +21,7 @@ import pandas as pd
 
 from mnist_scaling.arms.reading import Source
 from mnist_scaling.errors import InputError, line_of, require
+from mnist_scaling.fitting.ahead import reach_of
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
@@ -37,8 +38,8 @@ SCORED = (
 """Columns that scoring fills, which no seal holds."""
 
 WORDS = (
-    "time", "study", "axes", "counted", "law", "by_law", "warnings", "D_column", "loss_column", "where", "code",
-    "version", "tables_hash", SEAL, "measured_in", "why_not",
+    "time", "study", "axes", "beyond", "counted", "law", "by_law", "warnings", "D_column", "loss_column", "where",
+    "code", "version", "tables_hash", SEAL, "measured_in", "why_not",
 )  # fmt: skip
 """Columns of text, even where it looks like a number."""
 
@@ -97,10 +98,11 @@ def register(
 
 def _row(of: Studied, cell: NewCell, expected: Expected, where: str | None) -> dict[str, str]:
     """Everything that is registered of a prediction, as text."""
+    reach, beyond = reach_of(of.table, {k: float(np.log(v)) for k, v in cell.at.items()})
     fields: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "study": of.folder.name,
         "axes": ";".join(cell.axes), **cell.axes, **{name: cell.at.get(role, "") for role, name in SIZES.items()},
-        "reach": cell.at.get("C", np.nan) / of.costs["flops"].max(), "counted": cell.counted,
+        "reach": reach, "beyond": beyond, "counted": cell.counted,
         "law": of.model.posterior.law.name, **_ends(expected.loss, "predicted_loss", ""),
         **_ends(expected.error, "predicted_error", "error_"), "by_law": ";".join(expected.by_law),
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,

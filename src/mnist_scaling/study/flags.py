@@ -238,7 +238,7 @@ KINDS = (
         "Read the offset as a difference of data and of training together.",
     ),
     Kind(
-        OTHER_EFFORT, WARNING, "the cells of two arms have different numbers of trials or repeats",
+        OTHER_EFFORT, WARNING, "two arms have different numbers of trials (where both were tuned) or repeats per cell",
         "More trials find better settings, so a part of the difference may be that of tuning: give the other study as "
         "many (hydra.sweeper.n_trials, hydra.sweeper.n_repeats), which it adds to what it has.",
     ),

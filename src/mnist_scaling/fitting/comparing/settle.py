@@ -5,6 +5,9 @@
 
 It is settled where P(b better) or P(a better) is `SURE`, or the interval of d lies within the margin. A twin shows how
 large luck is, and lets no interval shrink below that.
+
+Variances are those of a normal whose 5 and 95 % quantiles lie as far apart. Where arms share no seed, d is Student's t
+with seeds - 1 degrees of freedom, and three seeds have no variance; there more repeats make its tails lighter, too.
 """
 
 from __future__ import annotations
@@ -13,10 +16,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from mnist_scaling.fitting.comparing.comparison import Comparison
 from mnist_scaling.fitting.comparing.multiplier import differences, frontiers
+from mnist_scaling.fitting.laws.base import Array
 
 USUALLY_TUNED = 3
 """Tuned keys of a table that does not say which."""
@@ -47,6 +51,8 @@ class Settling:
     """Multiple of the runs of both arms; 1 where it is settled, NaN where nothing that was looked at settles it."""
     trials: float = 1.0
     repeats: float = 1.0
+    apart: bool = False
+    """Whether the arms share no seed, so that nothing of what a seed gives cancels."""
 
     @property
     def settled(self) -> bool:
@@ -54,7 +60,7 @@ class Settling:
         return self.runs == 1
 
 
-def settling(found: Comparison, trials: float, repeats: float, tuned: int, rng: np.random.Generator) -> Settling | None:
+def settling(found: Comparison, trials: float, repeats: float, tuned: int) -> Settling | None:
     """What would settle a comparison of arms whose cells usually have so many trials and repeats, and `tuned` keys.
 
     None where no loss is reached by both arms, or no noise can be measured.
@@ -62,25 +68,31 @@ def settling(found: Comparison, trials: float, repeats: float, tuned: int, rng: 
     if not found.multipliers or found.frontiers is None or not np.isfinite(found.frontiers.draws).all():
         return None
     at, surfaces = found.multipliers[-1], found.surfaces
-    # The same cells as if tuning left nothing to luck.
+    # The same cells as if tuning left nothing to luck, by the random numbers of `compare`: what they differ by is luck.
     noise = replace(surfaces.noise, luck=replace(surfaces.noise.luck, q=np.zeros_like(surfaces.noise.luck.q)))
-    drawn = noise.draw(len(found.frontiers.draws[0]), rng)[0]
-    without = frontiers(surfaces, drawn)
+    without = frontiers(surfaces, noise.draw(found.options.draws, np.random.default_rng(found.options.seed))[0])
     assert without is not None
-    d, all_of_it = differences(found.frontiers, np.log(at.C))
-    variance, of_noise = float(all_of_it.var()), float(differences(without, np.log(at.C))[1].var())
-    of_noise = min(of_noise, variance)
-    known = Settling(at.C, float((all_of_it < 0).mean()), of_noise / variance if variance else 1.0)
-    half = float(ndtri(0.5 + found.options.level / 2)) * np.sqrt(variance)
-    if max(known.p_better, 1 - known.p_better) >= SURE or abs(d) + half <= found.options.margin:
+    (d, all_of_it), (_, of_noise) = (differences(fronts, np.log(at.C)) for fronts in (found.frontiers, without))
+    variance, seeds = _variance(all_of_it), None if surfaces.noise.shared else surfaces.noise.by_seed
+    share = _variance(of_noise) / (_variance(of_noise) + _variance(all_of_it - of_noise)) if variance else 1.0
+    known = Settling(at.C, float((all_of_it < 0).mean()), share, apart=seeds is not None)
+    ends = np.quantile(all_of_it, 0.5 + found.options.level / 2 * np.array([-1, 1]))
+    if max(known.p_better, 1 - known.p_better) >= SURE or np.abs(ends).max() <= found.options.margin:
         return replace(known, runs=1.0)
-    luck, power, offers = variance - of_noise, luck_power(tuned), list[Settling]()
+    few = min(map(len, seeds)) if seeds else np.inf
+    tails = {r: float((stdtrit(few * r - 1, SURE) / stdtrit(few - 1, SURE)) ** 2) for r in TIMES}
+    power, offers = luck_power(tuned), list[Settling]()
     for t, r in product(TIMES if tuned else (1.0,), TIMES):
-        then = of_noise / r + luck * t ** (-2 * power)
+        then = variance * (share * tails[r] / r + (1 - share) * t ** (-2 * power))
         again = repeats * r * (1 if t == 1 else 2)  # another setting may come out best, and is repeated
         if _chance(d, variance, then, found.options.level, found.options.margin) >= OFTEN:
             offers.append(replace(known, runs=(t * trials + again) / (trials + repeats), trials=t, repeats=r))
     return min(offers, key=lambda offer: offer.runs, default=known)
+
+
+def _variance(draws: Array) -> float:
+    """Of a normal whose quantiles that settle a comparison lie as far apart as those of the draws."""
+    return float((np.diff(np.quantile(draws, [1 - SURE, SURE]))[0] / (2 * ndtri(SURE))) ** 2)
 
 
 def _chance(d: float, now: float, then: float, level: float, margin: float) -> float:

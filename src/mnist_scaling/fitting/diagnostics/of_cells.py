@@ -45,13 +45,22 @@ def carried(table: Table) -> list[Flag]:
     return out
 
 
-def non_monotone(table: Table, noise: float) -> list[Flag]:
-    """More parameters, or more data, and yet a higher loss than `usual_noise` explains."""
-    pairs = list(_neighbours(table))
-    if not pairs or not np.isfinite(noise):
-        return []
-    limit = -special.ndtri(FAMILY_ERROR / len(pairs)) * np.sqrt(2) * max(noise, SMALLEST_NOISE)
-    bad = [(a, b, k) for a, b, k in pairs if table.y[b] - table.y[a] > limit]
+def non_monotone(table: Table, fit: Fit | None) -> list[Flag]:
+    """More parameters, or more data, and yet a higher loss than the noise of the two cells explains (Welch's t).
+
+    It is that of their repeats, else the residuals' robust scale: an outlier must not excuse itself.
+    """
+    seeds, pairs = seed_noise(table), list(_neighbours(table))
+    scale = robust_scale(fit.residual, fit.law.size) if fit else np.nan
+    variance, dof = (
+        (seeds.variance, seeds.row_dof) if seeds else (np.full(len(table), scale**2), np.full(len(table), 1e9))
+    )
+    bad = []
+    for a, b, k in pairs:
+        both = np.maximum(variance[[a, b]], SMALLEST_NOISE**2)
+        free = both.sum() ** 2 / (both**2 / dof[[a, b]]).sum()
+        if table.y[b] - table.y[a] > -special.stdtrit(free, FAMILY_ERROR / len(pairs)) * np.sqrt(both.sum()):
+            bad.append((a, b, k))
     if not bad:
         return []
     worst = max(bad, key=lambda p: table.y[p[1]] - table.y[p[0]])
@@ -78,17 +87,6 @@ def _neighbours(table: Table) -> Iterable[tuple[int, int, str]]:
             yield from (
                 (int(a), int(b), variable) for a, b in steps if table.inputs[variable][b] > table.inputs[variable][a]
             )
-
-
-def usual_noise(table: Table, fit: Fit | None) -> float:
-    """Standard deviation of log loss that the repeats give, else the residuals' robust scale; NaN without either.
-
-    An outlier does not move either of them, unlike the noise that widens the intervals.
-    """
-    if table.se is not None and (np.isfinite(table.se) & (table.se > 0)).sum() >= 4:
-        relative = table.se[table.se > 0] / table.loss[table.se > 0]
-        return float(np.sqrt(np.nanmean(np.minimum(relative, 3 * np.nanmedian(relative)) ** 2)))
-    return robust_scale(fit.residual, fit.law.size) if fit is not None else np.nan
 
 
 def seed_outlier(table: Table, fit: Fit | None) -> list[Flag]:

@@ -184,9 +184,9 @@ def _has_data_for_smaller(table: Table, curve: Mapping[str, Any]) -> bool:
     return len(n) < 2 or d[0] * n[1] / n[0] <= table.inputs["D"].max() * 1.02
 
 
-def far_extrapolation(reach: float | None, cells: Sequence[dict[str, Any]], what: str) -> list[Flag]:
-    """A prediction more than `FAR` times beyond the largest compute that was fitted."""
+def far_extrapolation(reach: float | None, cells: Sequence[dict[str, Any]], what: str, beyond: str = "") -> list[Flag]:
+    """A prediction more than `FAR` times beyond what was fitted, which `beyond` says in words (`ahead.reach_of`)."""
     if reach is None or not reach > FAR:
         return []
-    text = f"{what} reaches {reach:.3g} times beyond the largest compute that was fitted."
+    text = f"{what} reaches {beyond or f'{reach:.3g} times beyond the largest compute'} that was fitted."
     return [Flag(flags.FAR_EXTRAPOLATION, text, list(cells))]

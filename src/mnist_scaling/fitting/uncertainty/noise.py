@@ -43,6 +43,8 @@ class SeedNoise:
     """Degrees of freedom of all rows together."""
     equal: bool
     """Whether one variance serves all rows."""
+    row_dof: Array
+    """Degrees of freedom of each row's variance: of all rows where they are pooled, shape (n,)."""
 
     @property
     def scale(self) -> float:
@@ -97,7 +99,9 @@ def seed_noise(table: Table) -> SeedNoise | None:
     squeezed = squeeze((table.se[known] / table.loss[known]) ** 2, dof, covariates(table)[known])
     variance = np.full(len(table), float((squeezed.usual * dof).sum() / dof.sum()))
     variance[known] = squeezed.variance
-    return SeedNoise(variance, _effective(squeezed.variance, float(dof.sum())), squeezed.equal)
+    row_dof = np.full(len(table), float(dof.sum()))
+    row_dof[known] = np.minimum(squeezed.prior + dof, dof.sum())
+    return SeedNoise(variance, _effective(squeezed.variance, float(dof.sum())), squeezed.equal, row_dof)
 
 
 def weights_from(kind: str, table: Table) -> Array:

@@ -109,15 +109,16 @@ def settling_sentence(pair: Pair) -> str:
         return f"{said}: no further run is needed."
     rest = "what else differs from cell to cell" if math.isnan(pair.tuning_luck.sd) else "tuning luck"
     shares = f"{100 * known.noise_share:.0f} % of the variance is seeds' noise, the rest {rest}"
+    cure = " The arms share no seed: one of them, run with the seeds of the other, is the cheaper cure, because what a "
+    cure = f"{cure}seed gives to both cancels." if known.apart else ""
     if math.isnan(known.runs):
-        return f"{said}; {shares}, and 16 times the runs would not settle it."
+        return f"{said}; {shares}, and 16 times the runs would not settle it.{cure}"
     more = [
         f"{number(times, 2)} times the {word}" for times, word in ((known.trials, "trials"), (known.repeats, "repeats"))
     ]
     needed = " and ".join(text for text, times in zip(more, (known.trials, known.repeats), strict=True) if times > 1)
-    return (
-        f"{said}; {shares}. {needed}, {number(known.runs, 2)} times the runs in all, should settle it in 4 of 5 cases."
-    )
+    runs = f"{number(known.runs, 2)} times the runs in all"
+    return f"{said}; {shares}. {needed}, {runs}, should settle it in 4 of 5 cases.{cure}"
 
 
 def _better(pair: Pair, p_better: float) -> str:

@@ -20,7 +20,6 @@ from mnist_scaling.reporting.text import (
     count,
     decimals,
     estimate,
-    factor,
     listing,
     number,
     plural,
@@ -107,8 +106,7 @@ def asked(fits: Fits) -> str:
     if not one.at:
         return ""
     point = ", ".join(f"{k} = {count(v)}" for k, v in one.at.items())
-    far = f"{estimate(one)}, at {factor(one.reach or 1.0)} times the largest compute."
-    return f"Predicted loss at {point}: {far if one.known else one.why}"
+    return f"Predicted loss at {point}: {f'{estimate(one)}, {one.beyond}.' if one.known else one.why}"
 
 
 def other_counts(fits: Fits) -> Markup | None:

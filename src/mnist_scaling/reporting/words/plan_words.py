@@ -160,7 +160,6 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
     """A prediction, and the command that runs its cell in the study, or registers it, if there is one."""
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {short(v)}" for k, v in cell.at.items())
-    beyond = f", {number(float(row['reach']))} times the largest compute that was measured" if row["reach"] else ""
     rows = [["loss", _interval(row, "predicted_loss", "low", "high")]]
     if row["predicted_error"]:
         rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
@@ -171,7 +170,7 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
     seal = row.get(SEAL)
     kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else "Not registered: it counts for nothing."
     parts: list[Part] = [
-        Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}){beyond}:"),
+        Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}), {row['beyond']}:"),
         TextTable(["what", "predicted"], rows),
         Sentence(kept, tone.QUIET),
     ]
@@ -201,7 +200,7 @@ def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[P
         ]
         for row in rows
     ]  # fmt: skip
-    head = ["N", "D", "times the compute", "predicted", "measured", "inside", "off by", "regret"]
+    head = ["N", "D", "times beyond", "predicted", "measured", "inside", "off by", "regret"]
     parts: list[Part] = [TextTable(head, table)]
     if of["scored"]:
         parts.append(
