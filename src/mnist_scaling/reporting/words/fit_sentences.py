@@ -129,7 +129,7 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     # A study has that table in any case: on its page, and with details=true.
     if fits.config.get("leave_future_out") and (future := tables.future_table(fits)):
         yield future
-    yield Sentence(trusted(fits.answer))
+    yield Sentence(trusted(fits.answer.trust, fits.answer.reasons))
     if fits.answer.next:
         yield Sentence(fits.answer.next, lead="Next")
 

@@ -6,7 +6,7 @@ The terminal, the page and the key "answer" of fits.json say the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import EXACT
@@ -56,11 +56,26 @@ def graded(doubts: Sequence[Doubt]) -> Trust:
     return Trust(max((level for level, _ in doubts), key=LEVELS.index, default=HIGH), [why for _, why in doubts])
 
 
-def doubt(what: str, reach: float) -> list[Doubt]:
-    """The doubt about what a number says, whose interval reaches so far in logs; none where it is known to `CLOSE`."""
-    share = math.expm1(min(reach, 1.0))
+def reach(one: Interval, factor: bool = False) -> float:
+    """How far what a number says may be off, in logs: an exponent at `FACTOR` times as much, a factor itself."""
+    if not one.bounded:
+        return math.inf
+    ends = (one.value, one.low, one.high)
+    value, low, high = (math.log(max(x, 1e-300)) if factor else math.log(FACTOR) * x for x in ends)
+    return max(high - value, value - low)
+
+
+def doubt(what: str, far: float) -> list[Doubt]:
+    """The doubt about what a number says, which may be so far off (`reach`); none where it is known to `CLOSE`."""
+    share = math.expm1(min(far, 1.0))
     size = f"± {100 * share:.0f} %" if share < 1 else "not known to a factor of 2"
     return [] if share <= CLOSE else [(FAIR if share <= ROUGH else LOW, what.format(size))]
+
+
+def flagged(raised: Mapping[str, str]) -> list[Doubt]:
+    """Flags as one doubt, by their codes and severities."""
+    level = LOW if flags.ERROR in raised.values() else FAIR
+    return [(level, f"flagged {listing([*raised])}")] if raised else []
 
 
 def _slopes(fits: Fits) -> dict[str, Interval]:
@@ -87,11 +102,6 @@ def _ratio(slope: Interval) -> Interval:
     return Interval(FACTOR**-slope.value, FACTOR**-slope.high, FACTOR**-slope.low)
 
 
-def _reach(one: Interval) -> float:
-    """How far an interval reaches from its value; inf where an end is open."""
-    return max(one.high - one.value, one.value - one.low) if one.bounded else math.inf
-
-
 def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     """The key of every number that is quoted, and the doubts that do not concern all of them."""
     headline, floor = fits.headline, fits.headline.floor
@@ -99,25 +109,20 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     inside, exponents = sum(sizes), {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "loss"}
     rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
     for key, slope in (_slopes(fits) | rays).items():
-        yield key, _of_exponent("loss", slope, key[-1]) + _flagged(fits, flags.SLOPES)
+        yield key, doubt(f"loss {{}} at {FACTOR:g} times {key[-1]}", reach(slope)) + _flagged(fits, flags.SLOPES)
     for key, what in exponents.items():
         if (one := getattr(headline, key)).known:
             few = [(FAIR, f"{inside} of {len(sizes)} best sizes inside the grid")] * (2 * inside < len(sizes))
-            yield key, _of_exponent(what, one, "C") + few + _flagged(fits, flags.EXPONENTS)
+            yield key, doubt(f"{what} {{}} at {FACTOR:g} times C", reach(one)) + few + _flagged(fits, flags.EXPONENTS)
     if floor.known:
-        share = _reach(floor) / floor.value if floor.low > 0 else math.inf
+        share = max(floor.high / floor.value - 1, 1 - floor.low / floor.value) if floor.low > 0 else math.inf
         said = (FAIR, f"above 0, ± {100 * share:.0f} %") if share < math.inf else (LOW, "may be 0")
         yield "floor", [said] * (share > CLOSE) + _flagged(fits, flags.FLOOR)
     losses = [(f"loss_{one.reach:g}", one, one.reach) for one in headline.loss]
     for key, loss, times in (*losses, ("asked", headline.asked, headline.asked.reach or 1.0)):
         if loss.known:
             far = [(FAIR, f"tested up to {TESTED:g} times C")] * (times > TESTED)
-            logs = Interval(*(math.log(max(x, 1e-300)) for x in (loss.value, loss.low, loss.high)))
-            yield key, doubt("loss {}", _reach(logs)) + far + _flagged(fits, flags.LOSSES)
-
-
-def _of_exponent(what: str, exponent: Interval, x: str) -> list[Doubt]:
-    return doubt(f"{what} {{}} at {FACTOR:g} times {x}", math.log(FACTOR) * _reach(exponent))
+            yield key, doubt("loss {}", reach(loss, factor=True)) + far + _flagged(fits, flags.LOSSES)
 
 
 def _of_all(fits: Fits) -> Iterator[Doubt]:
@@ -138,20 +143,19 @@ def _flagged(fits: Fits, sort: str = "") -> list[Doubt]:
     """As one doubt, the flags that concern a sort of numbers, and not all; or all, where none is named."""
     every = [(flag, flags.kind(flag.code).concerns) for flag in warnings(fits) if _weighs(flag, fits)]
     raised = [flag for flag, of in every if (sort in of and of != flags.SORTS if sort else of == flags.SORTS)]
-    level = LOW if any(flag.severity == flags.ERROR for flag in raised) else FAIR
-    return [(level, f"flagged {listing([*dict.fromkeys(flag.code for flag in raised)])}")] if raised else []
+    return flagged({flag.code: flag.severity for flag in raised})
 
 
 def _weighs(flag: Flag, fits: Fits) -> bool:
     """Whether a flag names no cells, more than a few of them, or the largest, which slopes are of."""
     at = fits.headline.at.items()
     largest = [all(math.isclose(cell.get(k, math.nan), v, rel_tol=1e-6) for k, v in at) for cell in flag.cells]
-    return not largest or len(largest) > (1 - CERTIFIED) * fits.data.n or any(largest)
+    return not largest or fits.data.n - len(largest) < CERTIFIED * fits.data.n or any(largest)
 
 
-def trusted(answer: AnswerRecord) -> str:
-    """How far to trust it, and the reasons for no further, as one sentence."""
-    return f"Trust: {'; '.join([answer.trust, *answer.reasons]).rstrip('.')}."
+def trusted(trust: str, reasons: Sequence[str]) -> str:
+    """How far to trust something, and the reasons for no further, as one sentence."""
+    return f"Trust: {'; '.join([trust, *reasons]).rstrip('.')}."
 
 
 def warnings(fits: Fits) -> list[Flag]:
