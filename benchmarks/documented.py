@@ -40,8 +40,10 @@ def rows(table: Sequence[Column]) -> Iterator[str]:
 
 
 def of_flags() -> Iterator[str]:
-    yield from ("| code | severity | raised when | remedy |", "|---|---|---|---|")
-    yield from (f"| {k.code} | {k.severity} | {k.seen_when} | {k.remedy} |" for k in flags.KINDS)
+    yield from ("| code | severity | concerns | raised when | remedy |", "|---|---|---|---|---|")
+    for kind in flags.KINDS:
+        concerns = "all" if kind.concerns == flags.SORTS else ", ".join(kind.concerns) or "none that is quoted"
+        yield f"| {kind.code} | {kind.severity} | {concerns} | {kind.seen_when} | {kind.remedy} |"
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from mnist_scaling.asking.question import SLOT, find_question, order_of, questio
 from mnist_scaling.asking.study_arms import study_name, sweep, with_measured_twin
 from mnist_scaling.config.ask_schema import FULL, QUICK, Question
 from mnist_scaling.reporting.text import estimate
+from mnist_scaling.reporting.words.in_short import trusted
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically, write_json
 from mnist_scaling.study.missing import unfinished
@@ -127,7 +128,8 @@ def entry(name: str, conf: Path) -> str:
     found = answered(name, conf)
     notes = "".join(f"\n- {note}" for note in found.findings.notes)
     return (
-        f"{head}\n**{found.sentence}**\n\n![{question.title}](images/questions/{name}.png)\n\n"
+        f"{head}\n**{found.sentence}**\n\n{trusted(found.trust.trust, found.trust.reasons)}\n\n"
+        f"![{question.title}](images/questions/{name}.png)\n\n"
         f"scale={scale}, {found.cells} cells, {found.minutes:.1f} minutes, "
         f"{date(kept_tables(question, scale).values())}.\n{notes}{chr(10) if notes else ''}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -129,7 +130,8 @@ def test_a_ladder_has_its_exponent_and_refuses_what_is_off_it(in_process, tmp_pa
     columns = ("columns.N=N", "columns.D=D", "columns.loss=loss", "bootstrap.draws=50")
     code, out, err = in_process(f"table={path.name}", *columns)
     assert code == 0, err
-    assert "Quote, along D = 20 N (with C = 6 N D assumed), on which N and D move together" in out
+    assert "of what it is along D = 20 N (with C = 6 N D assumed)" in out
+    assert re.search(r"^-d ln L/d ln C +0\.15\d .*high *$", out, re.MULTILINE)
     found = json.loads((tmp_path / "fits.json").read_text())["headline"]
     assert found["ray"]["N"]["value"] == pytest.approx(0.3, abs=1e-3)
     assert found["slope_N"]["value"] is None
@@ -179,6 +181,7 @@ def test_the_answer_is_the_first_thing_said_and_fits_a_screen(command, tmp_path)
     assert done.stdout.startswith(answer["sentence"])
     assert answer["trust"] in ("high", "fair", "low")
     assert bool(answer["reasons"]) == (answer["trust"] != "high")
+    assert {"slope_N", "slope_D", "floor", "loss_30"} <= set(answer["numbers"])
     assert sum(len(textwrap.wrap(line, 80)) or 1 for line in done.stdout.splitlines()) <= 24
     printed = command(FIT, "name=mine", "bootstrap.draws=50", "format=json").stdout
     assert printed == (tmp_path / "multirun/mine/fits.json").read_text()

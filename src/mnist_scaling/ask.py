@@ -61,6 +61,7 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     from mnist_scaling.asking.drawn import cell_table, draw, figure_of
     from mnist_scaling.reporting import figure_files
     from mnist_scaling.reporting.pages import answer_page
+    from mnist_scaling.reporting.words.in_short import trusted
 
     every = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
     parts = {part: with_measured_twin(asked, config.scale, run=config.run) for part, asked in every.items()}
@@ -90,7 +91,8 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     write_atomically(files["html"], page)
     print()
     for one in records:
-        print(f"{one['title']}: {one['sentence']}\n" if question.parts else one["sentence"] + "\n")
+        print(f"{one['title']}: {one['sentence']}" if question.parts else one["sentence"])
+        print(trusted(one["trust"], one["reasons"]) + "\n")
         for note in one["notes"]:
             print(f"Note: {note}")
     print(f"Answer: {files['json']}\nPage:   {files['html']}")

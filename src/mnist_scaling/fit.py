@@ -31,9 +31,9 @@ from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, set
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.study import layout, missing
-from mnist_scaling.study.columns import NO, YES
 from mnist_scaling.study.files import DamagedFileError, checksum, read_json, write_atomically
 from mnist_scaling.study.flags import TOO_FEW_CELLS, for_study
+from mnist_scaling.study.tables.cell_runs import certified
 from mnist_scaling.study.tables.fitted_rows import ArmRows
 
 LARGER = 4.0
@@ -140,7 +140,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         record.data,
         notes=[*record.data.notes, *notes],
         left_out=left_out,
-        certified=_certified(arm) if of_study else None,
+        certified=certified(arm.frame) if of_study else None,
     )
     record = replace(
         record,
@@ -161,12 +161,6 @@ def _foreseen(result: Result, wanted: bool | None, of_study: bool) -> list[Fores
         with contextlib.suppress(*(() if wanted else (InputError,))):
             return leave_future_out(result.model, result.options.seed)
     return None
-
-
-def _certified(arm: ArmRows) -> float | None:
-    """Share of an arm's cells that are certified tuned, of those where something was tuned."""
-    known = [word for word in arm.frame.get("tuned", ()) if word in (YES, NO)]
-    return known.count(YES) / len(known) if known else None
 
 
 def _act(config: FitConfig, inputs: Sequence[str]) -> None:

@@ -87,7 +87,11 @@ def test_a_question_of_several_arms(ask: Ask, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "2 studies, 0 of them finished" in done.stdout
     assert "(differs)" in done.stdout or "(not settled)" in done.stdout or "(equivalent)" in done.stdout
-    assert "—" not in json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())["sentence"]
+    assert "Trust: low; numbers of scale=smoke mean nothing" in done.stdout
+    assert "Trust: low; numbers of scale=smoke" in (tmp_path / "multirun/answers/mine/smoke.html").read_text()
+    answered = json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())
+    assert "—" not in answered["sentence"]
+    assert answered["trust"] == "low"
 
 
 def test_a_study_that_can_not_run_is_one_sentence_and_how_to_go_on(ask: Ask, tmp_path: Path) -> None:

@@ -11,14 +11,16 @@ import pytest
 from scipy.stats import t as student
 
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.answered import fill
+from mnist_scaling.asking.answered import fill, trust
 from mnist_scaling.asking.measures import Findings, Number, mean_of_dependent
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm, flagged_rows, read_arms, rows_in_no_arm
-from mnist_scaling.config.ask_schema import ArmSpec, Question, StudySpec
+from mnist_scaling.config.ask_schema import FULL, QUICK, SMOKE, ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing.multiplier import Multiplier
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import estimate
+from mnist_scaling.study.flags import CELLS_LEFT_OUT, NOT_PAIRED, SEARCH_EDGE
 
 RNG = np.random.default_rng(20261126)
 
@@ -280,6 +282,27 @@ def test_a_slot_without_a_number_says_so_and_an_unknown_one_is_refused() -> None
     assert text == "0.300\xa0[0.200,\xa00.400], (unknown from these cells), differs"
     with pytest.raises(InputError, match=r"none of them gives \{a_alfa\}: did you mean `a_alpha`\?"):
         fill("{a_alfa}", found)
+
+
+def test_an_answer_is_trusted_as_far_as_its_least_sure_number_its_cells_and_its_scale() -> None:
+    """Of a slope 4^0.1 = 1.15; of a factor the factor itself; one of ten flagged cells weighs nothing, two do."""
+    rows = pd.DataFrame({"flags": [None] * 9 + [SEARCH_EDGE], "tuned": ["yes"] * 9 + ["no"]})
+    known = {"a": Number(Interval(0.3, 0.29, 0.31), "slope"), "b": Number(Interval(1.0, 0.95, 1.05), "ratio", True)}
+    found, question = Findings(known | {"c": Number(Interval(0.1), "scatter", None)}), Question(sentence="{a} {b} {c}")
+
+    def trusted(numbers: dict[str, Number], arm_rows: pd.DataFrame = rows, scale: str = FULL, *raised: Flag) -> object:
+        one = trust(question, scale, {"a": arm("a", arm_rows)}, found | Findings(numbers, flags=raised))
+        return one.trust, *one.reasons
+
+    assert trusted({}) == ("high",)
+    wide = {"a": Number(Interval(0.3, 0.2, 0.4), "slope"), "b": Number(Interval(1.0, 0.9, 1.1), "ratio", True)}
+    assert trusted(wide) == ("fair", "least sure is “slope”, ± 15 % at 4 times as much")
+    assert trusted({"b": Number(Interval(1.0, 0.7, 1.2), "ratio", True)}) == ("low", "least sure is “ratio”, ± 43 %")
+    assert trusted({"a": Number(Interval(), "slope")})[0] == "low"
+    assert trusted({}, rows.assign(tuned=["yes"] * 8 + ["no"] * 2))[1] == "80 % of the cells of a are certified tuned"
+    assert trusted({}, rows.assign(flags=[SEARCH_EDGE] * 2 + [None] * 8)) == ("fair", "flagged search_edge")
+    assert trusted({}, rows, FULL, Flag(NOT_PAIRED, "…"), Flag(CELLS_LEFT_OUT, "…")) == ("fair", "flagged not_paired")
+    assert [trusted({}, rows, scale)[0] for scale in (QUICK, SMOKE)] == ["fair", "low"]
 
 
 def test_flags_that_warn_of_cells_are_told_with_their_number(tmp_path: Path) -> None:

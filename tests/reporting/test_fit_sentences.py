@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
+from rich.console import Console
+
 from mnist_scaling.fitting.ahead import LossAhead
+from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.fitted import HoldOut
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.fits_json import Fits, LawRecord
-from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote
+from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.documents.fits_json import DataRecord, Fits, LawRecord, read_fits
+from mnist_scaling.reporting.words.fit_sentences import ahead, description, fit_summary
 from mnist_scaling.reporting.words.fit_tables import exponents_table, quoted_table
+from mnist_scaling.reporting.words.in_short import answer
+from mnist_scaling.study import flags
+
+REFERENCE = Path(__file__).parents[2] / "multirun/reference"
 
 
 def fits(rmse: float = 0.01, **headline: Any) -> Fits:
@@ -40,26 +53,20 @@ def test_a_law_through_the_losses_is_held_against_no_noise() -> None:
     assert said(fits(2e-10)) == "The law <b>kaplan</b> passes through these losses to rounding."
 
 
-def test_slopes_alone_are_at_a_cell() -> None:
-    found = plain(quote(fits(slope_N=Interval(0.2, 0.1, 0.3), floor=Interval(0.5, 0.4, 0.6))))
-    assert found.endswith(": −∂ ln L/∂ ln N 0.200 [0.100, 0.300] at the largest cell; floor E 0.500 [0.400, 0.600].")
-
-
 def test_what_has_compute_alone_has_no_best_size() -> None:
     loss = [LossAhead(reach=2.0, C=1e18, value=0.5, low=0.4, high=0.6)]
     found = replace(fits(slope_C=Interval(0.2, 0.1, 0.3), loss=loss), settings={"bootstrap": {"level": 0.95}})
-    assert ahead(found).startswith("Predicted loss at 2 times the largest compute: 0.5")
+    assert ahead(found) == "C_max is the largest compute."
     names = [str(row[0]) for row in quoted_table(found).rows]
     assert names == ["−d ln L/d ln C", "misfit of ln L", "loss at 2 times the largest compute"]
+    assert [plain(row[0]) for row in quoted_table(found, brief=True).rows][1:] == ["loss at 2 C<sub>max</sub>"]
 
 
 def test_predicted_losses_say_at_which_sizes() -> None:
     both = [LossAhead(0.5, 0.4, 0.6, reach=r, C=1e18, N=1e6, D=1e7, optimal=r == 2) for r in (2, 4)]
-    begins = "Predicted loss at {} times the largest compute, "
-    assert ahead(fits(loss=both[:1])).startswith(begins.format(2) + "at the best size for it: 0.5")
-    assert ahead(fits(loss=both[1:])).startswith(begins.format(4) + "if model and data grow together: 0.5")
-    said = "at the best size for it (at 4 times, if model and data grow together): 0.5"
-    assert ahead(fits(loss=both)).startswith(begins.format("2 and 4") + said)
+    assert ahead(fits(loss=both[:1])).endswith("; a loss is that at the best size for it.")
+    assert ahead(fits(loss=both[1:])).endswith("; beyond it, model and data grow together.")
+    assert ahead(fits(loss=both)).endswith("best size for it (at 4 times, if model and data grow together).")
 
 
 def test_exponents_are_told_apart() -> None:
@@ -70,3 +77,81 @@ def test_exponents_are_told_apart() -> None:
     assert [str(row[0]) for row in table.rows][:2] == ["slope at the largest cell", "slope in the middle"]
     assert str(table.rows[0][3]).startswith("quote this")
     assert exponents_table(fits(slope_N=Interval(0.2, 0.1, 0.3))) is None
+
+
+def trust(found: Fits) -> dict[str, str]:
+    return {key: one.trust for key, one in answer(found).numbers.items()}
+
+
+KNOWN: dict[str, Any] = {
+    "slope_N": Interval(0.0, -0.002, 0.002),
+    "slope_D": Interval(0.4, 0.38, 0.42),
+    "N_exponent": Interval(0.5, 0.46, 0.54),
+    "floor": Interval(0.1, 0.098, 0.102),
+    "loss": [LossAhead(0.5, 0.48, 0.52, reach=r, C=1e18) for r in (8, 30)],
+    "at": {"N": 1e3, "D": 1e4},
+}
+"""Numbers of which each is known to 10 % in what it says."""
+
+
+def test_a_number_is_trusted_as_far_as_its_effect_is_known() -> None:
+    """A slope near 0 says that the size does nothing, and is known; the widest losses and slopes are not."""
+    high = dict.fromkeys(("slope_N", "slope_D", "N_exponent", "floor", "loss_8"), "high")
+    assert trust(fits(**KNOWN)) == high | {"loss_30": "fair"}
+    assert answer(fits(**KNOWN)).trust == "high"
+    fair, low = Interval(0.4, 0.3, 0.5), Interval(0.4, 0.1, 0.7)  # 4^0.1 = 1.15, 4^0.3 = 1.52
+    wide = fits(**KNOWN | {"slope_N": fair, "slope_D": low, "floor": Interval(0.1, 0, 0.2)})
+    assert [trust(wide)[key] for key in ("slope_N", "slope_D", "floor")] == ["fair", "low", "low"]
+    assert answer(wide).numbers["slope_N"].reasons == ["loss ± 15 % at 4 times N"]
+    assert (answer(wide).trust, answer(wide).numbers["floor"].reasons) == ("low", ["may be 0"])
+
+
+def cells(number: int) -> list[dict[str, Any]]:
+    return [{"row": i, "N": 1e2, "D": 1e4} for i in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("flag", "fair"),
+    [
+        (Flag(flags.GRID_EDGE, "…"), set()),
+        (Flag(flags.FAR_EXTRAPOLATION, "…", cells(9)), set()),
+        (Flag(flags.FLOOR_NOT_IDENTIFIED, "…"), {"floor"}),
+        (Flag(flags.LACK_OF_FIT, "…"), {"floor", "loss_8"}),
+        (Flag(flags.SEARCH_EDGE, "…", cells(1)), set()),
+        (Flag(flags.SEARCH_EDGE, "…", cells(6)), {"slope_N", "slope_D", "N_exponent", "floor", "loss_8"}),
+        (Flag(flags.SEARCH_EDGE, "…", [KNOWN["at"]]), {"slope_N", "slope_D", "N_exponent", "floor", "loss_8"}),
+    ],
+    ids=lambda value: getattr(value, "code", None),
+)
+def test_a_flag_lowers_what_it_concerns(flag: Flag, fair: set[str]) -> None:
+    found = replace(fits(**KNOWN), flags=[flag], data=DataRecord(n=56))
+    assert {key for key, word in trust(found).items() if word == "fair"} - {"loss_30"} == fair
+    assert answer(found).trust == ("fair" if "slope_N" in fair else "high")
+
+
+def test_what_concerns_all_numbers_lowers_all() -> None:
+    bad = Flag(flags.CONSTANT_LOSS, "…")
+    missed = {"kaplan": replace(fits().laws["kaplan"], holdout=HoldOut(0.05, 5))}
+    known = fits(**KNOWN)
+    for changed, word in (
+        (replace(known, flags=[bad]), "low"),
+        (replace(known, data=DataRecord(certified=0.8)), "fair"),
+        (replace(known, laws=missed), "fair"),
+        (fits(**KNOWN | {"settled": False}), "fair"),
+    ):
+        assert {*trust(changed).values()} == {word}
+        assert answer(changed).trust == word
+        assert answer(changed).reasons
+
+
+@pytest.mark.parametrize("study", ["quickstart", "width_x_data"])
+def test_the_short_form_fits_a_terminal(study: str) -> None:
+    """24 lines of 80 characters, the line that names the file among them; every number has a value and its trust."""
+    kept = read_fits(REFERENCE / study)
+    out = io.StringIO()
+    found = replace(kept, answer=answer(kept))
+    terminal.show(fit_summary(found, details=False), Console(file=out, width=80, highlight=False))
+    lines = out.getvalue().splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert len([line for line in lines if re.search(r"\d  +\[.*\]  +(high|fair|low)", line)]) == 10

@@ -12,21 +12,29 @@ from mnist_scaling.asking.measures import Findings
 from mnist_scaling.asking.question import SLOT
 from mnist_scaling.asking.study_arms import (
     StudyArm,
+    flagged_cells,
     flagged_rows,
     read_arms,
     rows_in_no_arm,
     study_name,
     sweep,
 )
-from mnist_scaling.config.ask_schema import Question
+from mnist_scaling.config.ask_schema import QUICK, SMOKE, Question
 from mnist_scaling.errors import InputError, nearest
+from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate
+from mnist_scaling.reporting.words.in_short import CERTIFIED, FACTOR, FAIR, LOW, doubt, flagged, graded, reach
 from mnist_scaling.study.files import checksum
+from mnist_scaling.study.flags import INFO, kind
+from mnist_scaling.study.tables.cell_runs import certified
 from mnist_scaling.study.tables.csv_table import read_study_table
 
 SCHEMA = 1
 """Of an answer's record."""
+
+OF_SCALE = {SMOKE: (LOW, "numbers of scale=smoke mean nothing"), QUICK: (FAIR, "scale=quick has small grids")}
+"""Doubts about smaller scales."""
 
 UNKNOWN = "(unknown from these cells)"
 """What stands in a slot whose number could not be measured."""
@@ -42,6 +50,7 @@ class Answer:
     arms: Mapping[str, StudyArm]
     findings: Findings
     sentence: str
+    trust: Trust
     cells: int
     """Of all its studies."""
     minutes: float
@@ -68,10 +77,28 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
         arms,
         findings,
         fill(question.sentence, findings),
+        trust(question, scale, arms, findings),
         sum(len(frame) for frame in frames),
         seconds / 60,
         {key: checksum(path.read_bytes()) for key, path in tables.items()},
     )
+
+
+def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings: Findings) -> Trust:
+    """How far: as the least sure number of the sentence, the arms' flags and certificates, and the scale leave it."""
+    named = [findings.numbers[slot] for slot in SLOT.findall(question.sentence) if slot in findings.numbers]
+    doubts = [OF_SCALE[scale]] if scale in OF_SCALE else []
+    if far := [(reach(one.interval, one.factor), one) for one in named if one.factor is not None]:
+        off, one = max(far, key=lambda pair: pair[0])
+        at = "" if one.factor else f" at {FACTOR:g} times as much"
+        doubts += doubt(f"least sure is “{one.meaning}”, {{}}{at}", off)
+    shares = [(share, arm.label) for arm in arms.values() if (share := certified(arm.rows)) is not None]
+    least, label = min(shares, default=(1.0, ""))
+    doubts += [(FAIR, f"{100 * least:.0f} % of the cells of {label} are certified tuned")] * (least < CERTIFIED)
+    counts = [(code, n / len(arm.rows)) for arm in arms.values() for code, n in flagged_cells(arm.rows).items()]
+    raised = {code: kind(code).severity for code, share in counts if 1 - share < CERTIFIED}
+    raised |= {flag.code: flag.severity for flag in findings.flags}
+    return graded([*doubts, *flagged({code: grave for code, grave in raised.items() if grave != INFO})])
 
 
 def fill(sentence: str, findings: Findings) -> str:
@@ -97,6 +124,7 @@ def record(answer: Answer) -> dict[str, Any]:
         "question": answer.question.question,
         "scale": answer.scale,
         "sentence": answer.sentence,
+        **plain(answer.trust),
         "numbers": {
             slot: plain(number.interval.record() | {"meaning": number.meaning})
             for slot, number in answer.findings.numbers.items()

@@ -102,13 +102,18 @@ def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
     notes = []
     for key, path in tables.items():
         frame = read_study_table(path)
-        column = frame.get(FITTED["flags"], pd.Series(dtype=str)).dropna().astype(str)
-        for code, n in Counter(code for text in column for code in text.split(";")).items():
+        for code, n in flagged_cells(frame).items():
             flag = kind(code)
             if flag.severity != INFO:
                 seen = f": {flag.seen_when}" if flag.seen_when else ""
                 notes.append(f"{_cells(n, frame, key)} flagged {code}{seen}.")
     return notes
+
+
+def flagged_cells(frame: pd.DataFrame) -> Counter[str]:
+    """How many cells have each flag."""
+    column = frame.get(FITTED["flags"], pd.Series(dtype=str)).dropna().astype(str)
+    return Counter(code for text in column for code in text.split(";"))
 
 
 def _cells(n: int, frame: pd.DataFrame, study: str) -> str:

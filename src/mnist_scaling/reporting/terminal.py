@@ -95,7 +95,8 @@ def _table(part: TextTable, width: int) -> Table:
         spare = [w - low for w, low in zip(widths, least, strict=True)]
         widths[spare.index(max(spare))] -= 1
     whole = sum(widths) + GAP * (len(widths) - 1)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, width=whole)
+    rule = box.SIMPLE_HEAD if part.title else None
+    table = Table(box=rule, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, width=whole)
     for i, head, own in zip(kept, heads, widths, strict=True):
         table.add_column(head, justify="right" if i in part.right else "left", overflow="fold", width=own)
     for row in zip(*columns, strict=True):

@@ -15,6 +15,10 @@ SEVERITIES = (ERROR, WARNING, INFO)
 """The gravest first."""
 
 
+SORTS = SLOPES, EXPONENTS, FLOOR, LOSSES = ("slopes", "exponents", "floor", "losses")
+"""Sorts of numbers that `fit` quotes: slopes, a and b and c of the frontier, the floor, losses ahead."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of flag."""
@@ -28,6 +32,8 @@ class Kind:
     """What to do, as sentences; a flag may bring a more precise one."""
     not_shown: str = ""
     """What a reader must not take from such data, for the report's list "What these data do not show"."""
+    concerns: tuple[str, ...] = SORTS
+    """Sorts of quoted numbers that are to be trusted less where it is raised."""
 
 
 UNDERTRAINED, REPEATED_DATA = "undertrained", "repeated_data"
@@ -113,28 +119,31 @@ KINDS = (
     Kind(
         PARAMETER_AT_BOUND, WARNING, "the optimum lies at a bound",
         "Use a law without these terms, or add cells that show them.",
+        concerns=(FLOOR,),
     ),
     Kind(
         FLOOR_NOT_IDENTIFIED, WARNING, "the interval of the floor holds 0",
         "Use the law without a floor, or add cells where the loss flattens.",
         "Whether the loss has a floor. The data agree with none at all, so exponents of laws with a floor rest on "
         "an assumption.",
+        concerns=(FLOOR,),
     ),
     Kind(
         MISFIT, WARNING, "what the law misses is more than a cell's noise",
-        "Quote the numbers of the line `Quote`, which allow for it, and no parameter of a law; `residuals` of "
+        "Quote the numbers of the first table, which allow for it, and no parameter of a law; `residuals` of "
         "each law in fits.json show where it misses.",
         "That any of the laws holds: what the best of them misses is larger than the noise.",
     ),
     Kind(
         FORMS_DISAGREE, INFO, "laws that fit about equally well have slopes outside the quoted intervals",
-        "Quote the numbers of the line `Quote`, not the slope of one of these laws, or add cells at larger compute.",
+        "Quote the numbers of the first table, not the slope of one of these laws, or add cells at larger compute.",
         "Which joint law holds: several fit, and the exponents of any one of them are conditional on its form.",
     ),
     Kind(
         COLLINEAR, WARNING, "sizes and amounts of data move together, as on a ladder at a fixed ratio",
         "Quote the exponent along the ladder (`ray`), or add cells off it: whole axes instead of a list of cells.",
         "How the loss goes with model size or with data alone: N and D moved together in every run.",
+        concerns=(),
     ),
     Kind(
         LACK_OF_FIT, WARNING, "residuals vary more than the repeats' standard errors explain (F test, 1 %)",
@@ -142,6 +151,7 @@ KINDS = (
         "standard errors hold: repeats that share a subset of the data, or a tuned setting, don't show that part of "
         "the noise.",
         "That the law's form is right. The residuals are larger than the noise of the repeats.",
+        concerns=(FLOOR, LOSSES),
     ),
     Kind(
         SE_SUSPECT, WARNING, "the standard errors are far larger than the residuals of the best law (F test, 0.5 %)",
@@ -164,11 +174,13 @@ KINDS = (
         "Add sizes beyond the edge at these budgets, or quote a in N* ~ C^a, which is not read off these curves.",
         "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that "
         "was tried.",
+        concerns=(),
     ),
     Kind(
         FAR_EXTRAPOLATION, WARNING, "the hold-out or `predict` reaches beyond 10 times the fitted range",
         "Add cells in between, and don't read its error as that of an interpolation.",
         "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
+        concerns=(),
     ),
     Kind(
         NON_MONOTONE, WARNING, "the loss rises with N or D beyond noise (1 % over all steps)",

@@ -19,6 +19,7 @@ from scipy.special import stdtrit
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm
 from mnist_scaling.config import typed
 from mnist_scaling.errors import InputError, nearest
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -63,6 +64,8 @@ class Number:
     interval: Interval
     meaning: str
     """As the page's table says it."""
+    factor: bool | None = False
+    """Whether it is a factor; else it is an exponent, or None, a mere description."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,12 @@ class Findings:
     """Slots that are filled by words, such as a verdict."""
     notes: tuple[str, ...] = ()
     """What a reader must know, as sentences: cells that were left out, and why."""
+    flags: tuple[Flag, ...] = ()
+    """Of comparisons."""
 
     def __or__(self, other: Findings) -> Findings:
-        return Findings({**self.numbers, **other.numbers}, {**self.words, **other.words}, self.notes + other.notes)
+        words, notes = {**self.words, **other.words}, self.notes + other.notes
+        return Findings({**self.numbers, **other.numbers}, words, notes, self.flags + other.flags)
 
 
 @dataclass(frozen=True)

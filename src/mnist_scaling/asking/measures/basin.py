@@ -65,9 +65,10 @@ def measure(keys: BasinKeys, arms: Mapping[str, StudyArm]) -> Findings:
         else:
             best, basin = _basin(np.stack(terms, axis=1), np.log(loss), keys.tolerance)
         ratio = f"{keys.over} / {keys.per}"
-        numbers[f"{name}_best"] = Number(best, f"{arm.label}: best {ratio}")
+        numbers[f"{name}_best"] = Number(best, f"{arm.label}: best {ratio}", factor=True)
         share = f"{100 * keys.tolerance:g} %"
-        numbers[f"{name}_basin"] = Number(basin, f"{arm.label}: factor of {ratio} within {share} of the best loss")
+        meaning = f"{arm.label}: factor of {ratio} within {share} of the best loss"
+        numbers[f"{name}_basin"] = Number(basin, meaning, factor=True)
         if best.known and not best.bounded:
             notes.append(f"{arm.label}: these cells do not tell that the loss rises to both sides of the best {ratio}.")
         if best.known:

@@ -59,7 +59,7 @@ def measure(keys: CriticalBatchKeys, arms: Mapping[str, StudyArm]) -> Findings:
         words = {}
         for place, (end, which) in enumerate((("first", "least"), ("last", "most"))):
             meaning = f"{arm.label}: critical batch size with the {which} data"
-            numbers[f"{name}_{end}"] = Number(critical[place].exp(), meaning)
+            numbers[f"{name}_{end}"] = Number(critical[place].exp(), meaning, factor=True)
             words[f"{name}_{end}_loss"] = f"a loss of {np.exp(at[place]):.3g}" if surface else "no loss"
         findings = findings | Findings(numbers, words, () if surface else (f"{arm.label}: {TOO_FEW}",))
     return findings

@@ -19,6 +19,7 @@ from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, 
 from mnist_scaling.fitting.comparing.comparison import MARGIN, margin_of, verdict
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.comparing.pairing import Difference
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.tables.cell_runs import were_tuned
 
@@ -48,6 +49,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
     notes: list[str] = []
+    flags: list[Flag] = []
     for arm in others:
         try:
             comparison = compare(_arm(reference, keys), _arm(arm, keys), options, twin)
@@ -59,8 +61,9 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
             _exponents(exponent, arm, reference, slope, numbers)
             words[f"{arm.name}_{exponent}_verdict"] = verdict(slope.difference, margin_of(slope.a.value, keys.margin))
         _losses(arm, reference, comparison, numbers)
+        flags += comparison.flags if comparison else []
         notes += [f"{arm.label}: {flag.message}" for flag in (comparison.flags if comparison else ())]
-    return Findings(numbers, words, tuple(notes))
+    return Findings(numbers, words, tuple(notes), tuple(flags))
 
 
 def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:
@@ -93,7 +96,7 @@ def _losses(arm: StudyArm, reference: StudyArm, comparison: Comparison | None, n
     """Ratio of the losses in the middle of the grid; compute multipliers in the middle of the shared compute and at its
     ends, where intervals are widest."""
     meaning = f"loss of {arm.label} over that of {reference.label}, in the middle of the grid"
-    numbers[f"{arm.name}_loss_ratio"] = Number((comparison.offset if comparison else Interval()).exp(), meaning)
+    numbers[f"{arm.name}_loss_ratio"] = Number((comparison.offset if comparison else Interval()).exp(), meaning, True)
     known: dict[str, Multiplier] = {}
     if comparison and comparison.multipliers and comparison.frontiers:
         small, large = comparison.multipliers
@@ -102,7 +105,7 @@ def _losses(arm: StudyArm, reference: StudyArm, comparison: Comparison | None, n
     for name, place in {"small": "smallest", "middle": "middle", "large": "largest"}.items():
         where = f"at C = {known[name].C:.2g}".replace("e+", "e") if known else f"at the {place} shared compute"
         meaning = f"compute of {arm.label} for the loss of {reference.label} {where}, over that compute"
-        numbers[f"{arm.name}_multiplier_{name}"] = Number(known.get(name, Interval()), meaning)
+        numbers[f"{arm.name}_multiplier_{name}"] = Number(known.get(name, Interval()), meaning, factor=True)
 
 
 KIND = MeasureKind(DifferenceKeys, measure)

@@ -39,7 +39,7 @@ def measure(keys: RelationKeys, arms: Mapping[str, StudyArm]) -> Findings:
             powers = np.array([power.value for power in estimates])
             residual = np.log(y) - powers @ np.log(np.array(inputs))
             scatter = float(residual.std(ddof=len(estimates) + 1))
-        numbers[f"{name}_scatter"] = Number(Interval(scatter), f"{arm.label}: scatter of log {keys.y} about it")
+        numbers[f"{name}_scatter"] = Number(Interval(scatter), f"{arm.label}: scatter of log {keys.y} about it", None)
     return Findings(numbers, {}, tuple(notes))
 
 

@@ -74,7 +74,7 @@ def measure(keys: WorthKeys, arms: Mapping[str, StudyArm]) -> Findings:
             single = further - unique / (seen - unique)
             worth = mean_of_dependent(single, further[:, None] * sources)
             meaning = f"{arm.label}: what one further example is worth in examples of {baseline.label}"
-        numbers[f"{name}_worth"] = Number(worth, meaning)
+        numbers[f"{name}_worth"] = Number(worth, meaning, factor=True)
         if len(single):
             outside = f"; {beyond} of these {len(single)} rest on the curve of {baseline.label} beyond its own cells"
             notes.append(

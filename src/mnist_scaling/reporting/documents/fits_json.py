@@ -27,16 +27,28 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
+class Trust:
+    """How far to trust a number."""
+
+    trust: str
+    """One of high, fair, low."""
+    reasons: Sequence[str] = ()
+    """For no more; the first ones concern this number alone."""
+
+
+@dataclass(frozen=True)
 class AnswerRecord:
     """What the numbers say to someone who reads one sentence only (`reporting.words.in_short`)."""
 
     sentence: str = ""
     trust: str = ""
-    """One of high, fair, low."""
+    """One of high, fair, low: that of the least sure number of the sentence."""
     reasons: Sequence[str] = ()
     """For trusting it no further."""
     next: str = ""
     """What to do next; empty where no flag advises anything."""
+    numbers: Mapping[str, Trust] = field(default_factory=dict)
+    """Of every number that is quoted, by its key in the headline: slope_N, …, ray_C, loss_2, asked."""
 
 
 @dataclass(frozen=True)

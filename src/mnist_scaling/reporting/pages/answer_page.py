@@ -12,6 +12,7 @@ from markupsafe import Markup
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import TextTable, plural
+from mnist_scaling.reporting.words.in_short import trusted
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def _section(section: Section) -> dict[str, Any]:
     rows = [[number["meaning"], Interval.of(number), slot] for slot, number in record["numbers"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
+        "trusted": trusted(record["trust"], record["reasons"]),
         "svg": section.svg,
         "file": section.file,
         "cells": section.cells,

@@ -18,7 +18,6 @@ from mnist_scaling.reporting.text import (
     Part,
     Sentence,
     count,
-    decimals,
     estimate,
     listing,
     number,
@@ -26,10 +25,10 @@ from mnist_scaling.reporting.text import (
     spaced,
 )
 from mnist_scaling.reporting.words import fit_tables as tables
-from mnist_scaling.reporting.words.in_short import LOW, trusted, warnings
+from mnist_scaling.reporting.words.in_short import trusted, warnings
 
 MOST_FLAGS = 3
-"""Flags that stand under an answer; the rest are counted."""
+"""Flags that stand under a page's answer."""
 
 MOST_CELLS = 6
 """Cells named under a flag; the rest are counted."""
@@ -58,46 +57,20 @@ def description(fits: Fits) -> list[Markup]:
     return [Markup(text).format(spaced(fits.selected), within, near, misfit, against)]
 
 
-def quote(fits: Fits) -> Markup | None:
-    """The numbers to quote; None where there are none."""
-    headline = fits.headline
-    stated = {key: tables.quoted_as(headline, key) for key in tables.QUOTED if key not in ("misfit", "asked")}
-    known = {key: one for key, one in stated.items() if one.known}
-    slopes, others = (
-        [(tables.QUOTED[key], one) for key, one in known.items() if key.startswith("slope") == kept]
-        for kept in (True, False)
-    )
-    along, where = "", " at the largest cell"
-    if headline.ray is not None:
-        along, where = f", along {headline.ray.line}, on which N and D move together", ""
-        slopes = [(tables.QUOTED["slope_C"], headline.ray.C), (Markup("in N"), headline.ray.N)]
-    parts = [
-        listing([Markup("{} {}").format(name, estimate(interval)) for name, interval in numbers]) + place
-        for numbers, place in ((slopes, where), (others, ""))
-        if numbers
-    ]
-    if not parts:
-        return None
-    word = "Not to be quoted yet" if fits.answer.trust == LOW else "Quote"
-    said = Markup("; ").join(parts)
-    return Markup("<b>{}</b>{}, with what a law may miss in the intervals: {}.").format(word, along, said)
-
-
 def ahead(fits: Fits) -> str:
-    """The lowest losses beyond the data, by distance, and at which sizes; empty where there are none."""
+    """At which sizes the lowest losses beyond the data are; empty where there are none."""
     known = [one for one in fits.headline.loss if one.known]
     if not known:
         return ""
     together = [f"{one.reach:g}" for one in known if one.optimal is False]
-    sizes = ", at the best size for it" if known[0].optimal else ""
+    sizes = "; a loss is that at the best size for it" if known[0].optimal else ""
     if fits.headline.ray:
-        sizes = f", along {fits.headline.ray.line}"
+        sizes = f"; losses are along {fits.headline.ray.line}"
     elif len(together) == len(known):
-        sizes = ", if model and data grow together"
+        sizes = "; beyond it, model and data grow together"
     elif together:
         sizes += f" (at {listing(together)} times, if model and data grow together)"
-    reach, what = (listing(words) for words in zip(*((f"{one.reach:g}", estimate(one)) for one in known), strict=True))
-    return f"Predicted loss at {reach} times the largest compute{sizes}: {what}."
+    return f"C_max is the largest compute{sizes}."
 
 
 def asked(fits: Fits) -> str:
@@ -106,16 +79,8 @@ def asked(fits: Fits) -> str:
     if not one.at:
         return ""
     point = ", ".join(f"{k} = {count(v)}" for k, v in one.at.items())
-    return f"Predicted loss at {point}: {f'{estimate(one)}, {one.beyond}.' if one.known else one.why}"
-
-
-def other_counts(fits: Fits) -> Markup | None:
-    """The exponent of the best size, with sizes counted otherwise; None where that changes nothing."""
-    others = [one for one in fits.headline.counts if one.count != "N" and one.N_exponent.known]
-    if not others or not fits.headline.N_exponent.known:
-        return None
-    parts = [Markup("{} {}").format(decimals(one.N_exponent.value), f"({one.count})") for one in others]
-    return Markup("With N counted otherwise, a is {}.").format(listing(parts))
+    far = f"{estimate(one)}, {one.beyond}. Trust: {tables.trust_in(fits, 'asked')}."
+    return f"Predicted loss at {point}: {far if one.known else one.why}"
 
 
 def flags(fits: Fits) -> list[Sentence]:
@@ -145,7 +110,8 @@ def fit_summary(fits: Fits, details: bool = True) -> Iterator[Part]:
         names, cells = [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms]
         yield tables.arms_table(fits.arms, names, cells, tables.OF_ARMS[:3])
     if not details:
-        yield Sentence("All laws, methods, settings and flags: details=true, or the page of `report`.", QUIET)
+        raised = ", ".join(dict.fromkeys(flag.code for arm in fits.arms or (fits,) for flag in warnings(arm)))
+        yield Sentence(f"Flags: {raised or 'none'}; more: details=true.", QUIET)
 
 
 def _in_short(fits: Fits) -> Iterator[Part]:
@@ -156,17 +122,12 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     yield Sentence(fits.answer.sentence, STRONG)
     if fits.headline.laws:
         yield from _quoted(fits)
-        yield from (Sentence(text) for text in (other_counts(fits), *description(fits)[:1]) if text)
+        yield from map(Sentence, description(fits)[:1])
     yield from _rows(fits)
     # A study has that table in any case: on its page, and with details=true.
     if fits.config.get("leave_future_out") and (future := tables.future_table(fits)):
         yield future
-    yield Sentence(trusted(fits.answer))
-    raised = warnings(fits)
-    for flag in raised[:MOST_FLAGS]:
-        yield Sentence(flag.message, flag.severity, lead=flag.code)
-    if len(raised) > MOST_FLAGS:
-        yield Sentence(f"And {len(raised) - MOST_FLAGS} more: details=true.", QUIET)
+    yield Sentence(trusted(fits.answer.trust, fits.answer.reasons))
     if fits.answer.next:
         yield Sentence(fits.answer.next, lead="Next")
 
@@ -226,9 +187,11 @@ def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:
 
 
 def _quoted(fits: Fits) -> Iterator[Part]:
-    """What to quote, and the losses that are predicted beyond the data."""
-    text = quote(fits)
-    yield Sentence(text or f"Quote no single exponent. {fits.headline.slope_N.why}", STRONG, apart=True)
-    if text and fits.headline.ray is None and not fits.headline.N_exponent.known:
+    """What to quote, with trust, at which sizes losses beyond the data are, and the loss that was asked for."""
+    if not fits.headline.laws:
+        yield Sentence(f"Quote no single exponent. {fits.headline.slope_N.why}", STRONG, apart=True)
+        return
+    yield tables.quoted_table(fits, brief=True)
+    if fits.headline.ray is None and not fits.headline.N_exponent.known:
         yield Sentence(f"N*: {fits.headline.N_exponent.why}")
     yield from (Sentence(told) for told in (ahead(fits), asked(fits)) if told)

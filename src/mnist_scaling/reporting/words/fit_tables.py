@@ -77,36 +77,52 @@ def quoted_as(headline: Headline, key: str) -> Interval:
     return -interval if key == "loss_exponent" else interval
 
 
-def quoted_table(fits: Fits) -> TextTable:
-    """The first table of the page: the headline; where there is none, no row and the reason as its note."""
+def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
+    """The first table of the page: the headline, with trust; where there is none, no row and the reason as its note.
+
+    A terminal has it in brief: what is known, with the first reason for no more trust, and without the words.
+    """
     headline = fits.headline
     if not headline.laws:
         return TextTable([], [], headline.slope_N.why)
     point = ", ".join(f"{k} = {count(v)}" for k, v in headline.asked.at.items())
     cell = ", ".join(f"{k} = {count(v)}" for k, v in headline.at.items() if k in "ND") or "its largest C"
     places = {"slope": f"at {cell}", "asked": f"at {point}"}
-    rows: list[list[Any]] = []
     line = f"along {headline.ray.line}" if headline.ray else ""
+    rows: list[tuple[str, str | Markup, Interval, str]] = [
+        (f"ray_{x}", Markup("−d ln L/d ln {}").format(x), getattr(headline.ray, x), line) for x in "CN" if headline.ray
+    ]
     # Of a model of one variable, the row of that variable says all; the other rows would only say that there is none.
     single = sum(getattr(headline, key).known for key in _SLOPE) < 2
-    for key, interval in (("C", headline.ray.C), ("N", headline.ray.N)) if headline.ray else ():
-        rows.append([Markup("−d ln L/d ln {}").format(key), *_shown(interval), line])
     for key, name in QUOTED.items():
         quoted = quoted_as(headline, key)
         along = headline.ray is not None and "slope" in key
         if along or (not quoted.known and (single or key not in ("N_exponent", "floor"))):  # else one reason says all
             continue
         words = [places.get(key.split("_")[0], ""), _in_words(key, quoted)]
-        rows.append([name, *_shown(quoted), ": ".join(filter(None, words))])
+        rows.append((key, name, quoted, ": ".join(filter(None, words))))
     for one in headline.loss:
         size = "at the best size for it" if one.optimal is not False else "if model and data grow together"
         where = line or (size if one.N is not None else "")
-        rows.append([f"loss at {one.reach:g} times the largest compute", *_shown(one), where])
+        times = Markup("C<sub>max</sub>") if brief else "times the largest compute"
+        rows.append((f"loss_{one.reach:g}", Markup("loss at {:g} {}").format(one.reach, times), one, where))
     note = (
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
-        "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance."
+        "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance. Trust "
+        "is high at most where what a number says is known to 10 %, and fair to 30 %; an exponent says what four times "
+        "the size, data or compute changes."
     )
-    return TextTable(["", "value", f"{fits.level} interval", "in words"], rows, note)
+    head = ["number", "value", f"{fits.level} interval", "trust", "in words"]
+    if brief:
+        kept = [row for row in rows if row[2].known and row[0] not in ("misfit", "asked")]
+        return TextTable(head[:4], [[name, *_shown(one), trust_in(fits, key, 1)] for key, name, one, _ in kept])
+    return TextTable(head, [[name, *_shown(one), trust_in(fits, key), words] for key, name, one, words in rows], note)
+
+
+def trust_in(fits: Fits, key: str, most: int | None = None) -> str:
+    """How far to trust a number, and at most so many of the reasons for no more; empty where nothing is said of it."""
+    one = fits.answer.numbers.get(key)
+    return ": ".join(filter(None, [one.trust, "; ".join(one.reasons[:most])])) if one else ""
 
 
 def exponents_table(fits: Fits) -> TextTable | None:

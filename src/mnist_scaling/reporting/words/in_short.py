@@ -1,63 +1,95 @@
-"""The answer first: what a fit says in one sentence, how far to trust it, and what to do next.
+"""The answer first: what a fit says in one sentence, how far to trust it and each number, and what to do next.
 
 The terminal, the page and the key "answer" of fits.json say the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits
+from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits, Trust
 from mnist_scaling.reporting.text import estimate, factor, listing, number
-from mnist_scaling.study.flags import ERROR, SEVERITIES, TOO_FEW_CELLS, WARNING
+from mnist_scaling.study import flags
 
 FACTOR = 4.0
-"""Times as much data, parameters or compute: what it does to the loss is the sentence."""
+"""Times as much data, parameters or compute: what it does to the loss is the sentence, and what exponents mean."""
 
 SIZES = {"D": "data", "N": "parameters", "C": "compute"}
 """What grows, in the order of the sentence."""
 
-HIGH, FAIR, LOW = "high", "fair", "low"
-"""How far the numbers can be trusted."""
+HIGH, FAIR, LOW = LEVELS = ("high", "fair", "low")
+"""How far a number can be trusted."""
 
-WIDE, OPEN = 0.5, 1.0
-"""An interval that reaches farther than these shares of its value to either side: a reason for doubt; low trust."""
+CLOSE, ROUGH = 0.1, 0.3
+"""Trust is high where what a number says is known to this share, fair to this one, and low where it is known less."""
+
+TESTED = 16.0
+"""Times the largest compute up to which predictions were compared with runs (docs/planning.md)."""
 
 CERTIFIED = 0.9
-"""So are cells of which fewer than this share are certified tuned."""
+"""There is doubt where fewer than this share of the cells are certified tuned, or a flag names more than the rest."""
 
 MISSED = 2.0
-"""So is a law that misses rows which it was not fitted to by so many times the noise."""
+"""So there is where the law misses rows which it was not fitted to by so many times the noise."""
+
+Doubt = tuple[str, str]
+"""The most trust that it leaves, and the reason."""
 
 
 def answer(fits: Fits) -> AnswerRecord:
     """The answer of one arm, whose record is still without."""
     slopes, why = _slopes(fits), fits.why or fits.headline.slope_N.why
-    doubts = [*_doubts(fits, slopes)]
-    grave = any(flag.severity == ERROR for flag in fits.flags) or any(slope.low <= 0 for slope in slopes.values())
-    # One wide interval of several is a doubt of its own, which is named.
-    grave |= all(_off(slope) > OPEN for slope in slopes.values())
-    trust = LOW if grave else FAIR if doubts else HIGH
-    sentence = _sentence(fits, slopes) if slopes else f"Quote no single exponent. {why}"
-    advised = (flag.remedy for flag in warnings(fits) if flag.remedy)
-    return AnswerRecord(sentence, trust, doubts, fits.data.unfinished or next(advised, ""))
+    of_all, own = [*_of_all(fits)], dict(_of_each(fits))
+    doubts = [doubt for key in slopes for doubt in own[key]] if slopes else [(LOW, "no exponent is quoted")]
+    whole, sentence = graded([*of_all, *doubts]), f"Quote no single exponent. {why}"
+    numbers = {key: Trust(graded([*alone, *of_all]).trust, graded(alone).reasons) for key, alone in own.items()}
+    advised = fits.data.unfinished or next((flag.remedy for flag in warnings(fits) if flag.remedy), "")
+    return AnswerRecord(_sentence(fits, slopes) if slopes else sentence, whole.trust, whole.reasons, advised, numbers)
+
+
+def graded(doubts: Sequence[Doubt]) -> Trust:
+    """What the gravest of some doubts leaves, and all reasons."""
+    return Trust(max((level for level, _ in doubts), key=LEVELS.index, default=HIGH), [why for _, why in doubts])
+
+
+def reach(one: Interval, factor: bool = False) -> float:
+    """How far what a number says may be off, in logs: an exponent at `FACTOR` times as much, a factor itself."""
+    if not one.bounded:
+        return math.inf
+    ends = (one.value, one.low, one.high)
+    value, low, high = (math.log(max(x, 1e-300)) if factor else math.log(FACTOR) * x for x in ends)
+    return max(high - value, value - low)
+
+
+def doubt(what: str, far: float) -> list[Doubt]:
+    """The doubt about what a number says, which may be so far off (`reach`); none where it is known to `CLOSE`."""
+    share = math.expm1(min(far, 1.0))
+    size = f"± {100 * share:.0f} %" if share < 1 else "not known to a factor of 2"
+    return [] if share <= CLOSE else [(FAIR if share <= ROUGH else LOW, what.format(size))]
+
+
+def flagged(raised: Mapping[str, str]) -> list[Doubt]:
+    """Flags as one doubt, by their codes and severities."""
+    level = LOW if flags.ERROR in raised.values() else FAIR
+    return [(level, f"flagged {listing([*raised])}")] if raised else []
 
 
 def _slopes(fits: Fits) -> dict[str, Interval]:
-    """-d ln L / d ln x at the largest cell, of each x that it is known of; of compute alone on a ladder."""
+    """-d ln L / d ln x at the largest cell, by key, of each x that it is known of; of compute alone on a ladder."""
     headline = fits.headline
     if headline.ray is not None:
-        return {"C": headline.ray.C}
-    slopes = {"D": headline.slope_D, "N": headline.slope_N, "C": headline.slope_C}
-    return {name: slope for name, slope in slopes.items() if slope.known}
+        return {"ray_C": headline.ray.C}
+    slopes = {f"slope_{x}": getattr(headline, f"slope_{x}") for x in SIZES}
+    return {key: slope for key, slope in slopes.items() if slope.known}
 
 
 def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
     """L(4 x) / L(x) = 4^-slope, of each x: the slope at the largest cell, which a law with a floor bends beyond it."""
-    ratios = [(SIZES[name], estimate(_ratio(slope), factor, " ")) for name, slope in slopes.items()]
+    ratios = [(SIZES[key[-1]], estimate(_ratio(slope), factor, " ")) for key, slope in slopes.items()]
     where = f"along {fits.headline.ray.line}" if fits.headline.ray else "at the largest cell"
     (first, ratio), *others = ratios
     more = "".join(f"; four times the {name} to {ratio}" for name, ratio in others)
@@ -70,41 +102,64 @@ def _ratio(slope: Interval) -> Interval:
     return Interval(FACTOR**-slope.value, FACTOR**-slope.high, FACTOR**-slope.low)
 
 
-def _off(slope: Interval) -> float:
-    """How far the interval reaches from the value, as a share of the value."""
-    return max(slope.high - slope.value, slope.value - slope.low) / abs(slope.value)
+def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
+    """The key of every number that is quoted, and the doubts that do not concern all of them."""
+    headline, floor = fits.headline, fits.headline.floor
+    sizes = [point["tried"] for key, front in fits.frontier.items() if key == "parametric" for point in front.points]
+    inside, exponents = sum(sizes), {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "loss"}
+    rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
+    for key, slope in (_slopes(fits) | rays).items():
+        yield key, doubt(f"loss {{}} at {FACTOR:g} times {key[-1]}", reach(slope)) + _flagged(fits, flags.SLOPES)
+    for key, what in exponents.items():
+        if (one := getattr(headline, key)).known:
+            few = [(FAIR, f"{inside} of {len(sizes)} best sizes inside the grid")] * (2 * inside < len(sizes))
+            yield key, doubt(f"{what} {{}} at {FACTOR:g} times C", reach(one)) + few + _flagged(fits, flags.EXPONENTS)
+    if floor.known:
+        share = max(floor.high / floor.value - 1, 1 - floor.low / floor.value) if floor.low > 0 else math.inf
+        said = (FAIR, f"above 0, ± {100 * share:.0f} %") if share < math.inf else (LOW, "may be 0")
+        yield "floor", [said] * (share > CLOSE) + _flagged(fits, flags.FLOOR)
+    losses = [(f"loss_{one.reach:g}", one, one.reach) for one in headline.loss]
+    for key, loss, times in (*losses, ("asked", headline.asked, headline.asked.reach or 1.0)):
+        if loss.known:
+            far = [(FAIR, f"tested up to {TESTED:g} times")] * (times > TESTED)
+            yield key, doubt("loss {}", reach(loss, factor=True)) + far + _flagged(fits, flags.LOSSES)
 
 
-def _doubts(fits: Fits, slopes: dict[str, Interval]) -> Iterator[str]:
-    """Reasons for doubt, from the model, the cells and the flags."""
-    if slopes and not fits.headline.settled:
-        yield "no law is shown to hold, so the intervals rest on smoothness alone"
-    for name, slope in slopes.items():
-        if slope.low <= 0:
-            yield f"the data do not show that the loss falls with {SIZES[name]}"
-        elif _off(slope) > OPEN:
-            yield f"little is known of the exponent of {SIZES[name]}, which may be twice as large, or near 0"
-        elif _off(slope) > WIDE:
-            yield f"the exponent of {SIZES[name]} is uncertain by {100 * _off(slope):.0f} %"
+def _of_all(fits: Fits) -> Iterator[Doubt]:
+    """Doubts that concern every number: from the model, the cells, the hold-out and the flags."""
+    if fits.headline.laws and not fits.headline.settled:
+        yield FAIR, "no law is shown to hold, so the intervals rest on smoothness alone"
     certified = fits.data.certified
     if certified is not None and certified < CERTIFIED:
-        yield f"{100 * certified:.0f} % of the cells are certified tuned"
+        yield FAIR, f"{100 * certified:.0f} % of the cells are certified tuned"
     law = fits.laws.get(fits.selected or "")
     if law is not None and law.holdout.rmse_log > max(MISSED * fits.headline.noise, EXACT):
         missed = number(100 * law.holdout.rmse_log, 2)
-        yield f"the nearest law misses held-out cells by {missed} %, more than their noise"
-    if raised := warnings(fits):
-        yield f"flagged {listing([*dict.fromkeys(flag.code for flag in raised)])}"
+        yield FAIR, f"the nearest law misses held-out cells by {missed} %, more than their noise"
+    yield from _flagged(fits)
 
 
-def trusted(answer: AnswerRecord) -> str:
-    """How far to trust it, and the reasons for no further, as one sentence."""
-    return f"Trust: {'; '.join([answer.trust, *answer.reasons]).rstrip('.')}."
+def _flagged(fits: Fits, sort: str = "") -> list[Doubt]:
+    """As one doubt, the flags that concern a sort of numbers, and not all; or all, where none is named."""
+    every = [(flag, flags.kind(flag.code).concerns) for flag in warnings(fits) if _weighs(flag, fits)]
+    raised = [flag for flag, of in every if (sort in of and of != flags.SORTS if sort else of == flags.SORTS)]
+    return flagged({flag.code: flag.severity for flag in raised})
+
+
+def _weighs(flag: Flag, fits: Fits) -> bool:
+    """Whether a flag names no cells, more than a few of them, or the largest, which slopes are of."""
+    at = fits.headline.at.items()
+    largest = [all(math.isclose(cell.get(k, math.nan), v, rel_tol=1e-6) for k, v in at) for cell in flag.cells]
+    return not largest or fits.data.n - len(largest) < CERTIFIED * fits.data.n or any(largest)
+
+
+def trusted(trust: str, reasons: Sequence[str]) -> str:
+    """How far to trust something, and the reasons for no further, as one sentence."""
+    return f"Trust: {'; '.join([trust, *reasons]).rstrip('.')}."
 
 
 def warnings(fits: Fits) -> list[Flag]:
-    """Errors, then warnings; of these, first that cells are too few, then what concerns cells: runs mend both."""
-    raised = [flag for flag in fits.flags if flag.severity in (ERROR, WARNING)]
-    return sorted(
-        raised, key=lambda flag: (SEVERITIES.index(flag.severity), flag.code != TOO_FEW_CELLS, not flag.cells)
-    )
+    """Errors, then warnings: first what concerns a quoted number; of these, too few cells, then cells: runs mend it."""
+    raised = [flag for flag in fits.flags if flag.severity in (flags.ERROR, flags.WARNING)]
+    raised.sort(key=lambda flag: (flag.code != flags.TOO_FEW_CELLS, not flag.cells))
+    return sorted(raised, key=lambda flag: (flags.SEVERITIES.index(flag.severity), not flags.kind(flag.code).concerns))

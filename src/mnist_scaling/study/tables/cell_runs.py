@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.study import records
-from mnist_scaling.study.columns import BRANCH, COMPLETE, CONTROL, REPEAT, TRIAL, column_of
+from mnist_scaling.study.columns import BRANCH, COMPLETE, CONTROL, NO, REPEAT, TRIAL, YES, column_of
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import STUDY, TRIALS
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -176,3 +176,9 @@ def _ranges(space: Mapping[str, str]) -> dict[str, tuple[float, float, bool]]:
             low, high = min(choices), max(choices)
             ranges[column_of(key)] = low, high, low > 0 and high >= _DECADE * low
     return ranges
+
+
+def certified(frame: pd.DataFrame) -> float | None:
+    """Share of cells that are certified tuned, of those where something was tuned; None where nothing was."""
+    known = [word for word in frame.get("tuned", ()) if word in (YES, NO)]
+    return known.count(YES) / len(known) if known else None
