@@ -18,7 +18,7 @@ from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fits_json import DataRecord, Fits, LawRecord, read_fits
-from mnist_scaling.reporting.words.fit_sentences import ahead, description, fit_summary
+from mnist_scaling.reporting.words.fit_sentences import description, fit_summary
 from mnist_scaling.reporting.words.fit_tables import exponents_table, quoted_table
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.study import flags
@@ -56,7 +56,7 @@ def test_a_law_through_the_losses_is_held_against_no_noise() -> None:
 def test_what_has_compute_alone_has_no_best_size() -> None:
     loss = [LossAhead(reach=2.0, C=1e18, value=0.5, low=0.4, high=0.6)]
     found = replace(fits(slope_C=Interval(0.2, 0.1, 0.3), loss=loss), settings={"bootstrap": {"level": 0.95}})
-    assert ahead(found) == "C_max is the largest compute."
+    assert quoted_table(found, brief=True).note == "C_max is the largest compute."
     names = [str(row[0]) for row in quoted_table(found).rows]
     assert names == ["−d ln L/d ln C", "misfit of ln L", "loss at 2 times the largest compute"]
     assert [plain(row[0]) for row in quoted_table(found, brief=True).rows][1:] == ["loss at 2 C<sub>max</sub>"]
@@ -64,9 +64,15 @@ def test_what_has_compute_alone_has_no_best_size() -> None:
 
 def test_predicted_losses_say_at_which_sizes() -> None:
     both = [LossAhead(0.5, 0.4, 0.6, reach=r, C=1e18, N=1e6, D=1e7, optimal=r == 2) for r in (2, 4)]
-    assert ahead(fits(loss=both[:1])).endswith("; a loss is that at the best size for it.")
-    assert ahead(fits(loss=both[1:])).endswith("; beyond it, model and data grow together.")
-    assert ahead(fits(loss=both)).endswith("best size for it (at 4 times, if model and data grow together).")
+    begins, settings = "C_max is the largest compute; losses hold ", {"bootstrap": {"level": 0.95}}
+    for losses, said in (
+        (both[:1], "at the best size for it."),
+        (both[1:], "if model and data grow together."),
+        (both, "at the best size for it or, farther off, if model and data grow together."),
+    ):
+        found = replace(fits(loss=losses, slope_C=Interval(0.2, 0.1, 0.3)), settings=settings)
+        assert quoted_table(found, brief=True).note == begins + said
+        assert [row[-1] for row in quoted_table(found).rows][-1] == said.split(", farther off, ")[-1].rstrip(".")
 
 
 def test_exponents_are_told_apart() -> None:

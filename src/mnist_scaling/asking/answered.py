@@ -7,18 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.asking import measures
+from mnist_scaling.asking import measures, study_arms
 from mnist_scaling.asking.measures import Findings
 from mnist_scaling.asking.question import SLOT
-from mnist_scaling.asking.study_arms import (
-    StudyArm,
-    flagged_cells,
-    flagged_rows,
-    read_arms,
-    rows_in_no_arm,
-    study_name,
-    sweep,
-)
+from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.config.ask_schema import QUICK, SMOKE, Question
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.reporting.documents.fits_json import Trust
@@ -64,8 +56,8 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
 
     InputError when a table, an arm, a measure or a slot of the sentence is at fault.
     """
-    arms = read_arms(question, tables)
-    findings = Findings(notes=(*rows_in_no_arm(question, tables), *flagged_rows(tables)))
+    arms = study_arms.read_arms(question, tables)
+    findings = Findings(notes=(*study_arms.rows_in_no_arm(question, tables), *study_arms.flagged_rows(tables)))
     for spec in question.measures:
         findings = findings | measures.measure(spec, arms)
     frames = [read_study_table(path) for path in tables.values()]
@@ -95,8 +87,8 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     shares = [(share, arm.label) for arm in arms.values() if (share := certified(arm.rows)) is not None]
     least, label = min(shares, default=(1.0, ""))
     doubts += [(FAIR, f"{100 * least:.0f} % of the cells of {label} are certified tuned")] * (least < CERTIFIED)
-    counts = [(code, n / len(arm.rows)) for arm in arms.values() for code, n in flagged_cells(arm.rows).items()]
-    raised = {code: kind(code).severity for code, share in counts if 1 - share < CERTIFIED}
+    counts = [(study_arms.flag_counts(arm.rows), len(arm.rows)) for arm in arms.values()]
+    raised = {code: kind(code).severity for own, n in counts for code in own if n - own[code] < CERTIFIED * n}
     raised |= {flag.code: flag.severity for flag in findings.flags}
     return graded([*doubts, *flagged({code: grave for code, grave in raised.items() if grave != INFO})])
 
@@ -137,8 +129,8 @@ def record(answer: Answer) -> dict[str, Any]:
         "arms": {name: asdict(arm) for name, arm in answer.question.arms.items()},
         "studies": {
             key: {
-                "study": study_name(key, answer.scale),
-                "overrides": sweep(key, spec, answer.scale),
+                "study": study_arms.study_name(key, answer.scale),
+                "overrides": study_arms.sweep(key, spec, answer.scale),
                 "sha256": answer.sha256[key],
             }
             for key, spec in answer.question.studies.items()

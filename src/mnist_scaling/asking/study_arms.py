@@ -102,7 +102,7 @@ def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
     notes = []
     for key, path in tables.items():
         frame = read_study_table(path)
-        for code, n in flagged_cells(frame).items():
+        for code, n in flag_counts(frame).items():
             flag = kind(code)
             if flag.severity != INFO:
                 seen = f": {flag.seen_when}" if flag.seen_when else ""
@@ -110,7 +110,7 @@ def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
     return notes
 
 
-def flagged_cells(frame: pd.DataFrame) -> Counter[str]:
+def flag_counts(frame: pd.DataFrame) -> Counter[str]:
     """How many cells have each flag."""
     column = frame.get(FITTED["flags"], pd.Series(dtype=str)).dropna().astype(str)
     return Counter(code for text in column for code in text.split(";"))

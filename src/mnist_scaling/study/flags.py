@@ -14,7 +14,6 @@ INFO, WARNING, ERROR = "info", "warning", "error"
 SEVERITIES = (ERROR, WARNING, INFO)
 """The gravest first."""
 
-
 SORTS = SLOPES, EXPONENTS, FLOOR, LOSSES = ("slopes", "exponents", "floor", "losses")
 """Sorts of numbers that `fit` quotes: slopes, a and b and c of the frontier, the floor, losses ahead."""
 
@@ -118,15 +117,13 @@ KINDS = (
     ),
     Kind(
         PARAMETER_AT_BOUND, WARNING, "the optimum lies at a bound",
-        "Use a law without these terms, or add cells that show them.",
-        concerns=(FLOOR,),
+        "Use a law without these terms, or add cells that show them.", concerns=(FLOOR,),
     ),
     Kind(
         FLOOR_NOT_IDENTIFIED, WARNING, "the interval of the floor holds 0",
         "Use the law without a floor, or add cells where the loss flattens.",
         "Whether the loss has a floor. The data agree with none at all, so exponents of laws with a floor rest on "
-        "an assumption.",
-        concerns=(FLOOR,),
+        "an assumption.", concerns=(FLOOR,),
     ),
     Kind(
         MISFIT, WARNING, "what the law misses is more than a cell's noise",
@@ -142,8 +139,7 @@ KINDS = (
     Kind(
         COLLINEAR, WARNING, "sizes and amounts of data move together, as on a ladder at a fixed ratio",
         "Quote the exponent along the ladder (`ray`), or add cells off it: whole axes instead of a list of cells.",
-        "How the loss goes with model size or with data alone: N and D moved together in every run.",
-        concerns=(),
+        "How the loss goes with model size or with data alone: N and D moved together in every run.", concerns=(),
     ),
     Kind(
         LACK_OF_FIT, WARNING, "residuals vary more than the repeats' standard errors explain (F test, 1 %)",
@@ -173,14 +169,12 @@ KINDS = (
         GRID_EDGE, WARNING, "an isoFLOP minimum lies at the smallest or the largest size",
         "Add sizes beyond the edge at these budgets, or quote a in N* ~ C^a, which is not read off these curves.",
         "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that "
-        "was tried.",
-        concerns=(),
+        "was tried.", concerns=(),
     ),
     Kind(
         FAR_EXTRAPOLATION, WARNING, "the hold-out or `predict` reaches beyond 10 times the fitted range",
         "Add cells in between, and don't read its error as that of an interpolation.",
-        "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
-        concerns=(),
+        "Anything far beyond the grid: the stated extrapolation is longer than the data carry.", concerns=(),
     ),
     Kind(
         NON_MONOTONE, WARNING, "the loss rises with N or D beyond noise (1 % over all steps)",

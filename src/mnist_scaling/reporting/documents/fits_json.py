@@ -28,12 +28,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Trust:
-    """How far to trust a number."""
+    """How far to trust a number: high, fair or low; and the reasons for no more that concern it alone."""
 
     trust: str
-    """One of high, fair, low."""
     reasons: Sequence[str] = ()
-    """For no more; the first ones concern this number alone."""
 
 
 @dataclass(frozen=True)

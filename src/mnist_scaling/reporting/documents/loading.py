@@ -14,12 +14,7 @@ from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.comparison_json import read_comparison
-from mnist_scaling.reporting.documents.fits_json import (
-    AnswerRecord,
-    DataRecord,
-    Fits,
-    read_fits,
-)
+from mnist_scaling.reporting.documents.fits_json import AnswerRecord, DataRecord, Fits, read_fits
 from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import COMPLETE, FITTED, REPEAT, label
@@ -183,13 +178,8 @@ def _unfitted(folder: Path) -> Fits:
     )
     names = measured_columns(study_columns({}, frame.columns), {}, frame)
     settings: dict[str, Any] = {"columns": names, "where": None, "by": [], "bootstrap": {"level": 0.95}}
-    return Fits(
-        why=why,
-        answer=AnswerRecord(why, next=data.unfinished or ""),
-        headline=Headline(slope_N=Interval(why=why)),
-        data=data,
-        settings=settings,
-    )
+    answer, headline = AnswerRecord(why, next=data.unfinished or ""), Headline(slope_N=Interval(why=why))
+    return Fits(why=why, answer=answer, headline=headline, data=data, settings=settings)
 
 
 def load_comparison(study: Study) -> list[str]:

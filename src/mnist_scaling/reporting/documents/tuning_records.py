@@ -11,14 +11,7 @@ import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import OMITTED, Interval
 from mnist_scaling.reporting.text import estimate, listing, short, three_digits
-from mnist_scaling.settings.setting_laws import (
-    CellTrials,
-    KeyLaws,
-    best_values,
-    prior,
-    setting_laws,
-    share_of_range,
-)
+from mnist_scaling.settings.setting_laws import CellTrials, KeyLaws, best_values, prior, setting_laws, share_of_range
 from mnist_scaling.settings.tuning_change import SOURCES, SliceChange, TunedCells, tuning_change
 from mnist_scaling.study.columns import label
 

@@ -17,7 +17,7 @@ from mnist_scaling.reporting.figures.other_axes import NO_AXIS
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words import checklist, fit_tables, in_short, report_words
-from mnist_scaling.reporting.words.fit_sentences import MOST_CELLS, MOST_FLAGS
+from mnist_scaling.reporting.words.fit_sentences import MOST_CELLS
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.plan_words import resolved_parts
 from mnist_scaling.study import files, layout
@@ -44,7 +44,6 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         kicker=KICKER,
         all_arms=layout.REPORT,
         answer=fits.answer,
-        doubts=in_short.warnings(fits)[:MOST_FLAGS],
         trusted=in_short.trusted(fits.answer.trust, fits.answer.reasons) if fits.answer.trust else "",
         opening=report_words.opening(study),
         findings=report_words.findings(study, change),

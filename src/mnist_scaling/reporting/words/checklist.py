@@ -68,10 +68,8 @@ def _training(study: Study) -> Pairs:
     known = record.get(IDENTITY, {})
     used = [str(v).rpartition(".")[2] for k, v in known.get("method", {}).items() if k.endswith("_target_")]
     yield "By which sampler and pruner?", listing(used) or UNTOLD
-    yield (
-        "What else changes with size?",
-        listing([label(a) for a in study.axes]) or ("Nothing." if study.is_study else UNTOLD),
-    )
+    axes = listing([label(a) for a in study.axes]) or ("Nothing." if study.is_study else UNTOLD)
+    yield "What else changes with size?", axes
     commit = record.get(COMMIT)
     code = [str(known.get("program", "")), f"commit {commit}" if commit else ""]
     yield "Which code trained it?", listing([*filter(None, code)]) or UNTOLD
@@ -108,10 +106,8 @@ def _fit(study: Study) -> Pairs:
         yield "Was a law fitted?", fits.why
         return
     settings, law, draws = fits.settings, fits.laws.get(fits.selected or ""), fits.settings["bootstrap"]
-    yield (
-        "Which objective?",
-        f"{settings['loss']} loss of ln L, delta {settings['delta']}; weights: {settings['weights']}.",
-    )
+    objective = f"{settings['loss']} loss of ln L, delta {settings['delta']}; weights: {settings['weights']}."
+    yield "Which objective?", objective
     starts = "A damped Newton method for many starts at once"
     if how := (law.fit if law else None):
         starts += f": {how['starts']}, the best {how['polished']} polished, of which {how['agreeing']} agree"
@@ -157,18 +153,8 @@ def settings(study: Study) -> list[tuple[str, str]]:
     if change is not None and change.setting:
         out.append(("untuned setting (the control of every cell)", describe(change.setting)))
     out += [("fit", _in_words(study.fits.settings))] if study.fits.settings else []
-    known = {
-        "version",
-        "tables",
-        "name",
-        "axes",
-        "grid",
-        "tuned",
-        IDENTITY,
-        identity.COMMAND,
-        identity.VERSIONS,
-        identity.ASKED,
-    }
+    known = {"version", "tables", "name", "axes", "grid", "tuned", IDENTITY}
+    known |= {identity.COMMAND, identity.VERSIONS, identity.ASKED}
     out += [(label(k), _in_words(v)) for k, v in study.record.items() if k not in known]
     return out
 

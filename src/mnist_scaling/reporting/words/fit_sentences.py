@@ -8,27 +8,12 @@ from dataclasses import replace
 from markupsafe import Markup
 
 from mnist_scaling.fitting.fitted import EXACT
+from mnist_scaling.reporting import text as tone
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
-from mnist_scaling.reporting.text import (
-    GOOD,
-    QUIET,
-    STRONG,
-    WARNING,
-    Part,
-    Sentence,
-    count,
-    estimate,
-    listing,
-    number,
-    plural,
-    spaced,
-)
+from mnist_scaling.reporting.text import Part, Sentence, count, estimate, number, plural, spaced
 from mnist_scaling.reporting.words import fit_tables as tables
 from mnist_scaling.reporting.words.in_short import trusted, warnings
-
-MOST_FLAGS = 3
-"""Flags that stand under a page's answer."""
 
 MOST_CELLS = 6
 """Cells named under a flag; the rest are counted."""
@@ -57,22 +42,6 @@ def description(fits: Fits) -> list[Markup]:
     return [Markup(text).format(spaced(fits.selected), within, near, misfit, against)]
 
 
-def ahead(fits: Fits) -> str:
-    """At which sizes the lowest losses beyond the data are; empty where there are none."""
-    known = [one for one in fits.headline.loss if one.known]
-    if not known:
-        return ""
-    together = [f"{one.reach:g}" for one in known if one.optimal is False]
-    sizes = "; a loss is that at the best size for it" if known[0].optimal else ""
-    if fits.headline.ray:
-        sizes = f"; losses are along {fits.headline.ray.line}"
-    elif len(together) == len(known):
-        sizes = "; beyond it, model and data grow together"
-    elif together:
-        sizes += f" (at {listing(together)} times, if model and data grow together)"
-    return f"C_max is the largest compute{sizes}."
-
-
 def asked(fits: Fits) -> str:
     """The loss at the point that was asked for, or why it is not known; empty where no point was given."""
     one = fits.headline.asked
@@ -91,7 +60,7 @@ def flags(fits: Fits) -> list[Sentence]:
         if flag.cells:
             named = [f"({', '.join(f'{k} {v:.4g}' for k, v in cell.items() if k in 'NDC')})" for cell in flag.cells]
             more = f" and {len(named) - MOST_CELLS} more" if len(named) > MOST_CELLS else ""
-            out.append(Sentence(f"  cells: {' '.join(named[:MOST_CELLS])}{more}", QUIET))
+            out.append(Sentence(f"  cells: {' '.join(named[:MOST_CELLS])}{more}", tone.QUIET))
     return out
 
 
@@ -101,25 +70,25 @@ def fit_summary(fits: Fits, details: bool = True) -> Iterator[Part]:
     Without details it is the answer, and what it rests on, on one screen.
     """
     if fits.data.unfinished:
-        yield Sentence(fits.data.unfinished, WARNING)
+        yield Sentence(fits.data.unfinished, tone.WARNING)
     for arm in fits.arms or (fits,):
         if arm.name:
-            yield Sentence(f"Arm {arm.name}", STRONG, apart=True)
+            yield Sentence(f"Arm {arm.name}", tone.STRONG, apart=True)
         yield from _analysis(arm) if details else _in_short(arm)
     if fits.arms:
         names, cells = [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms]
         yield tables.arms_table(fits.arms, names, cells, tables.OF_ARMS[:3])
     if not details:
         raised = ", ".join(dict.fromkeys(flag.code for arm in fits.arms or (fits,) for flag in warnings(arm)))
-        yield Sentence(f"Flags: {raised or 'none'}; more: details=true.", QUIET)
+        yield Sentence(f"Flags: {raised or 'none'}; more: details=true.", tone.QUIET)
 
 
 def _in_short(fits: Fits) -> Iterator[Part]:
     """The answer, the numbers to quote, the nearest law, how far to trust them, and what to do next."""
     if fits.why:
-        yield Sentence(f"Not fitted. {fits.why}", WARNING)
+        yield Sentence(f"Not fitted. {fits.why}", tone.WARNING)
         return
-    yield Sentence(fits.answer.sentence, STRONG)
+    yield Sentence(fits.answer.sentence, tone.STRONG)
     if fits.headline.laws:
         yield from _quoted(fits)
         yield from map(Sentence, description(fits)[:1])
@@ -135,30 +104,23 @@ def _in_short(fits: Fits) -> Iterator[Part]:
 def _analysis(fits: Fits) -> Iterator[Part]:
     """All that was found in one table, or in one of its arms."""
     if fits.why:
-        yield Sentence(f"Not fitted. {fits.why}", WARNING)
+        yield Sentence(f"Not fitted. {fits.why}", tone.WARNING)
         return
     yield from _rows(fits)
     yield tables.law_table(replace(fits, laws={k: law for k, law in fits.laws.items() if law.fitted}))
     yield from (Sentence(text) for text in description(fits))
-    for name, law in fits.laws.items():
-        if not law.fitted:
-            yield Sentence(law.status, QUIET, lead=spaced(name))
+    yield from (Sentence(law.status, tone.QUIET, lead=spaced(k)) for k, law in fits.laws.items() if not law.fitted)
     yield tables.frontier_table(fits)
-    if sizes := tables.sizes_table(fits):
-        yield sizes
-        yield Sentence(sizes.note, QUIET)
-    if counts := tables.counts_table(fits):
-        yield counts
-        yield Sentence(counts.note, QUIET)
-    if future := tables.future_table(fits):
-        yield future
+    for table in filter(None, (tables.sizes_table(fits), tables.counts_table(fits))):
+        yield from (table, Sentence(table.note, tone.QUIET))
+    yield from filter(None, (tables.future_table(fits),))
     if change := fits.tuning_change:
         if change.status == OK:
             yield tables.plane_table(change)
         else:
-            yield Sentence(f"What tuning changed: {change.status}", QUIET, apart=True)
+            yield Sentence(f"What tuning changed: {change.status}", tone.QUIET, apart=True)
     yield from settings_summary(fits.settings_laws)
-    yield Sentence("Flags", STRONG, apart=True) if fits.flags else Sentence("No flags.", GOOD, apart=True)
+    yield Sentence("Flags", tone.STRONG, apart=True) if fits.flags else Sentence("No flags.", tone.GOOD, apart=True)
     yield from flags(fits)
     yield from filter(None, (tables.exponents_table(fits),))
     yield from _quoted(fits)
@@ -168,12 +130,12 @@ def _rows(fits: Fits) -> Iterator[Part]:
     """What is not in the fit, and what its numbers must not be taken for."""
     data = fits.data
     for note in data.notes:
-        yield Sentence(note, WARNING)
+        yield Sentence(note, tone.WARNING)
     if data.masked:
-        yield Sentence(f"Left out at chance: {plural(len(data.masked), 'row')} (mask_chance=true)", WARNING)
+        yield Sentence(f"Left out at chance: {plural(len(data.masked), 'row')} (mask_chance=true)", tone.WARNING)
     if data.left_out:
         reasons = " or ".join(sorted({row["why"] for row in data.left_out}))
-        yield Sentence(f"Left out: {plural(len(data.left_out), 'row')} with {reasons}", WARNING)
+        yield Sentence(f"Left out: {plural(len(data.left_out), 'row')} with {reasons}", tone.WARNING)
 
 
 def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:
@@ -181,7 +143,7 @@ def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:
     if table := tables.settings_table(record):
         yield table
     if record is not None and record.status != OK:
-        yield Sentence(f"Best settings against size: {record.status}", QUIET, apart=True)
+        yield Sentence(f"Best settings against size: {record.status}", tone.QUIET, apart=True)
     if record is not None and record.predicted is not None and record.predicted.settings:
         yield Sentence(record.predicted.sentence)
 
@@ -189,9 +151,10 @@ def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:
 def _quoted(fits: Fits) -> Iterator[Part]:
     """What to quote, with trust, at which sizes losses beyond the data are, and the loss that was asked for."""
     if not fits.headline.laws:
-        yield Sentence(f"Quote no single exponent. {fits.headline.slope_N.why}", STRONG, apart=True)
+        yield Sentence(f"Quote no single exponent. {fits.headline.slope_N.why}", tone.STRONG, apart=True)
         return
-    yield tables.quoted_table(fits, brief=True)
+    table = tables.quoted_table(fits, brief=True)
+    yield table
     if fits.headline.ray is None and not fits.headline.N_exponent.known:
         yield Sentence(f"N*: {fits.headline.N_exponent.why}")
-    yield from (Sentence(told) for told in (ahead(fits), asked(fits)) if told)
+    yield from (Sentence(told) for told in (table.note, asked(fits)) if told)

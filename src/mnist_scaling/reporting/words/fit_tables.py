@@ -114,8 +114,11 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     )
     head = ["number", "value", f"{fits.level} interval", "trust", "in words"]
     if brief:
-        kept = [row for row in rows if row[2].known and row[0] not in ("misfit", "asked")]
-        return TextTable(head[:4], [[name, *_shown(one), trust_in(fits, key, 1)] for key, name, one, _ in kept])
+        ahead = dict.fromkeys(words for *_, words in rows[len(rows) - len(headline.loss) :] if words)
+        sizes = " or, farther off, ".join(ahead)
+        note = f"C_max is the largest compute{f'; losses hold {sizes}' * bool(sizes)}." if headline.loss else ""
+        rows = [row for row in rows if row[2].known and row[0] not in ("misfit", "asked")]
+        return TextTable(head[:4], [[name, *_shown(one), trust_in(fits, key, 1)] for key, name, one, _ in rows], note)
     return TextTable(head, [[name, *_shown(one), trust_in(fits, key), words] for key, name, one, words in rows], note)
 
 

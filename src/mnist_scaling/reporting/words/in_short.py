@@ -89,7 +89,8 @@ def _slopes(fits: Fits) -> dict[str, Interval]:
 
 def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
     """L(4 x) / L(x) = 4^-slope, of each x: the slope at the largest cell, which a law with a floor bends beyond it."""
-    ratios = [(SIZES[key[-1]], estimate(_ratio(slope), factor, " ")) for key, slope in slopes.items()]
+    factors = {x[-1]: Interval(*(FACTOR**-end for end in (s.value, s.high, s.low))) for x, s in slopes.items()}
+    ratios = [(SIZES[x], estimate(ratio, factor, " ")) for x, ratio in factors.items()]
     where = f"along {fits.headline.ray.line}" if fits.headline.ray else "at the largest cell"
     (first, ratio), *others = ratios
     more = "".join(f"; four times the {name} to {ratio}" for name, ratio in others)
@@ -98,21 +99,16 @@ def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
     return f"Four times the {first} {verb} the loss to {ratio} of what it is {where}{more}, {lasts}."
 
 
-def _ratio(slope: Interval) -> Interval:
-    return Interval(FACTOR**-slope.value, FACTOR**-slope.high, FACTOR**-slope.low)
-
-
 def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     """The key of every number that is quoted, and the doubts that do not concern all of them."""
     headline, floor = fits.headline, fits.headline.floor
-    sizes = [point["tried"] for key, front in fits.frontier.items() if key == "parametric" for point in front.points]
-    inside, exponents = sum(sizes), {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "loss"}
+    tried = [point["tried"] for key, front in fits.frontier.items() if key == "parametric" for point in front.points]
+    few = [(FAIR, f"{sum(tried)} of {len(tried)} best sizes inside the grid")] * (2 * sum(tried) < len(tried))
     rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
     for key, slope in (_slopes(fits) | rays).items():
         yield key, doubt(f"loss {{}} at {FACTOR:g} times {key[-1]}", reach(slope)) + _flagged(fits, flags.SLOPES)
-    for key, what in exponents.items():
+    for key, what in {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "loss"}.items():
         if (one := getattr(headline, key)).known:
-            few = [(FAIR, f"{inside} of {len(sizes)} best sizes inside the grid")] * (2 * inside < len(sizes))
             yield key, doubt(f"{what} {{}} at {FACTOR:g} times C", reach(one)) + few + _flagged(fits, flags.EXPONENTS)
     if floor.known:
         share = max(floor.high / floor.value - 1, 1 - floor.low / floor.value) if floor.low > 0 else math.inf
