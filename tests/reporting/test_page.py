@@ -105,7 +105,8 @@ def test_figures_on_a_dark_screen_have_its_colours_and_stay_light_in_files(
     dark = text[text.index("@media screen and (prefers-color-scheme: dark)") : text.index("</style>")]
     drawn = "".join(s.svg for s in shown if s.svg)
     for part, colour in {*re.findall(r"(fill|stroke): (#[0-9a-f]{6})", drawn)}:
-        assert f'[style*="{part}: {colour}"] {{ {part}: ' in dark
+        rule = f'[style*="{part}: {colour}"] {{ {part}: '
+        assert (rule in dark) == (colour not in (style.MUTED, style.ON_COLOUR))
     assert f'"stroke: {style.GRID}"] {{ stroke: var(--rule)' in dark
     assert "var(--" not in drawn
 
@@ -161,6 +162,10 @@ ODD: dict[str, tuple[dict[str, object], list[str]]] = {
     "one trial, lost cells": (
         {"axes": GRID, "trials": 1, "without_trials": 2, "noise": 0.02},
         ["The loss of 2 of 9 cells", "no test loss"],
+    ),
+    "every cell of a size is lost": (
+        {"axes": GRID, "without_trials": 3, "noise": 0.02},
+        ["The loss of 3 of 9 cells", "Left out, because N or D is not known: 3 cells."],
     ),
     "further axis": (
         {"axes": {"width": (4, 8), "data_fraction": (0.5, 1.0), "depth": (1, 2)}, "noise": 0.02},

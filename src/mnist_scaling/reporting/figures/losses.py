@@ -22,7 +22,7 @@ from mnist_scaling.reporting.documents.fits_json import FrontierRecord
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View
-from mnist_scaling.reporting.text import Missing, number, short
+from mnist_scaling.reporting.text import Missing, number, plural, short
 from mnist_scaling.study.columns import label
 
 MOST_PANELS, MOST_LINES, BINS = 6, 15, 6
@@ -176,8 +176,8 @@ class LossMap:
 
 def loss_map(study: Study) -> LossMap | Missing:
     """Losses over the grid, with the law and the frontier between the cells."""
-    size, data, cells = study.roles.size, study.roles.data, study.cells
-    if size is None or data is None:
+    size, data, cells = study.roles.size, study.roles.data, study.cells.dropna(subset=["N", "D"])
+    if size is None or data is None or cells[[size, data]].nunique().min() < 2:
         return Missing("A map of the cells needs model size and data size to vary.")
     if cells[[size, data]].nunique().max() > MOST_LEVELS or cells.duplicated([size, data]).any():
         return Missing(f"The cells form no grid of at most {MOST_LEVELS} levels with one cell at each size and data.")
@@ -199,6 +199,8 @@ def loss_map(study: Study) -> LossMap | Missing:
     y = np.interp(np.log(best["N"]), logs[0][::-1], rows[::-1], **outside)
     holes, off = int(table.isna().to_numpy().sum()), int((np.isnan(x) | np.isnan(y)).sum())
     notes = [f"{holes} of {table.size} places hold no loss: hatched."] if holes else []
+    lost = len(study.cells) - len(cells)
+    notes += [f"Left out, because N or D is not known: {plural(lost, 'cell')}."] if lost else []
     notes += [f"At {off} of {len(best)} budgets the best N and D lie beyond these cells."] if off else []
     law = law_at(study, N=fine[0][:, None], D=fine[1][None])
     names = (f"{study.call('N')} N", f"{study.call('D')} D", f"{study.call('loss')}{study.unit}")

@@ -24,9 +24,7 @@ from numpy.typing import ArrayLike
 from mnist_scaling.reporting.documents.loading import axis_value
 from mnist_scaling.reporting.text import short
 
-INK, MUTED, GRID, ON_COLOUR = "#1b1f24", "#6b7280", "#e3e6ea", "#262626"
-"""The last is seaborn's for words on a coloured ground, which stay dark on a dark page."""
-
+INK, MUTED, GRID, ON_COLOUR = "#1b1f24", "#6b7280", "#e3e6ea", "#262626"  # the last is for words on coloured squares
 UNTUNED, TUNED, FRONTIER = "#c8553d", "#1f6f9f", "#1b1f24"
 """Orange-red against blue: told apart with any colour vision, and in print by line style too."""
 

@@ -15,10 +15,8 @@ from mnist_scaling.reporting.text import cell_text
 
 HERE = Path(__file__).parent
 
-AT_NIGHT = {style.INK: "var(--ink)", style.GRID: "var(--rule)", "#ffffff": "var(--paper)"} | {
-    grey: grey for grey in (style.MUTED, style.ON_COLOUR)
-}
-"""Colours of figures on a dark page; all others are those of data, get a share of white, and so keep their order."""
+AT_NIGHT = {style.INK: "var(--ink)", style.GRID: "var(--rule)", "#ffffff": "var(--paper)"}
+"""Colours of figures on a dark page; greys stay, and those of data get a share of white, and so keep their order."""
 
 
 def draw(template: str, **values: Any) -> str:
@@ -37,11 +35,11 @@ def draw(template: str, **values: Any) -> str:
 def _at_night(page: str) -> str:
     """Rules for figures on a dark screen, which leave their SVG, and so what is saved or printed, as it is."""
     parts = {*re.findall(r'(fill|stroke|data-colour)[:=][ "](#[0-9a-f]{6})', page)}
+    rule = '[style*="{0}: {1}"] {{ {0}: {2} !important; }}\n'
     rules = (
-        '[style*="{0}: {1}"] {{ {0}: {2} !important; }}\n'.format(
-            part.replace("data", "-"), colour, AT_NIGHT.get(colour, f"color-mix(in srgb, {colour}, #fff 33%)")
-        )
-        for part, colour in sorted(parts)
+        rule.format(part.replace("data", "-"), it, AT_NIGHT.get(it, f"color-mix(in srgb, {it}, #fff 33%)"))
+        for part, it in sorted(parts)
+        if it not in (style.MUTED, style.ON_COLOUR)
     )
     return f"@media screen and (prefers-color-scheme: dark) {{\n{''.join(rules)}}}\n"
 

@@ -82,8 +82,8 @@ def draw_ratios(data: View) -> Figure:
         if others:
             few, many = data.points[others[0]].min(), data.points[others[0]].max()
             ax.set_title(f"light to dark: {short(few)} to {short(many)} {LABELS[others[0]]}", fontsize=8)
-    low, high = data.points["ratio"].min(), data.points["ratio"].max()
-    style.log_axis(axes[0].yaxis, min(low, 1.0), max(high, 1.0))
+    drawn = data.points[["ratio", "fitted"]].to_numpy()
+    style.log_axis(axes[0].yaxis, min(drawn.min(), 1.0), max(drawn.max(), 1.0))
     axes[0].set_ylabel("loss of b / loss of a")
     return figure
 
