@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.arms.optuna_runs import write_runs
-from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, short_of_data, tuned_cells
+from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, tuned_cells
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
@@ -128,8 +128,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     if config.asked and result.model is not None and (off := result.headline.asked.why):
         raise InputError(f"`predict` must be a point that the model has. {off}")
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
-    short = short_of_data(source, arm, result.headline.loss)
-    notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note, short) if note]
+    notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note) if note]
     of_study, level = source.study is not None, config.bootstrap.level
     named = layout.name_argument(source.folder) if of_study and not source.kept else ""
     flags = [

@@ -15,9 +15,8 @@ from scipy import spatial
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
 from mnist_scaling.fitting.frontier.isoflop import curves, interpolation_weights, isoflop
-from mnist_scaling.fitting.frontier.parametric import fit_cost, parametric
+from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.fronts import hull_rows, observed, pareto_rows, slope
-from mnist_scaling.fitting.misfit.posterior import surface
 
 from .tables import ADDITIVE, additive_optimum, design, grid
 
@@ -234,15 +233,3 @@ def test_surfaces_without_an_optimum_are_said():
     found = analyse(grid(noise=0.2), Options(draws=50)).frontier["parametric"]
     assert found.intervals["N_exponent"].bounded
     assert re.fullmatch(r"of the \d\d % of the surfaces that have an optimum", found.status)
-
-
-def test_each_point_of_the_parametric_frontier_says_whether_the_rows_reach_it() -> None:
-    """Its N lies in its interval, and it was tried where N and D lie in the range of the rows."""
-    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(1e3, 1e5, 6), np.geomspace(1e3, 1e5, 6)))
-    loss = (100 / n) ** 0.3 + (300 / d) ** 0.3 + 0.05
-    table = make_table(loss, {"N": n, "D": d, "C": 6 * n * d}, se=0.01 * loss)
-    points = parametric(table, surface(table, 200, np.random.default_rng(0)), fit_cost(table), 0.95).points
-    assert {True, False} == {point["tried"] for point in points}
-    for point in points:
-        assert point["N_low"] < point["N"] < point["N_high"]
-        assert point["tried"] == all(1e3 <= point[k] <= 1e5 for k in "ND")

@@ -9,7 +9,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
-from mnist_scaling.fitting.frontier.parametric import PER_EXAMPLE
+from mnist_scaling.fitting.frontier.parametric import PER_EXAMPLE, fit_cost
 from mnist_scaling.fitting.slices import ray_of
 
 from .tables import ADDITIVE, grid
@@ -67,6 +67,28 @@ def test_predicted_losses_widen_with_the_distance(normal):
     asked = normal.headline.asked
     assert asked.value == pytest.approx(float(get_law("additive").predict(ADDITIVE, N=2e4, D=1e5)), rel=0.1)
     assert asked.low < asked.value < asked.high
+
+
+def test_where_examples_end_the_model_takes_what_is_left_of_the_compute(normal):
+    """Beyond the largest amount of data that there is, D is that amount, and N is what the compute then allows."""
+    limit = float(normal.table.inputs["D"].max())
+    options = replace(QUICK, predict={"C": 4 * float(normal.table.inputs["C"].max())})
+    found, cost = analyse(replace(normal.table, examples=limit), options).headline, fit_cost(normal.table)
+    for one, free in zip(found.loss, normal.headline.loss, strict=True):
+        assert (one.all_examples, one.optimal, free.all_examples) == (True, False, None)
+        assert one.D == pytest.approx(limit)
+        assert float(cost.log_c(np.log(one.N), np.log(one.D))) == pytest.approx(np.log(one.C), abs=1e-6)
+        assert one.low <= float(get_law("additive").predict(ADDITIVE, N=one.N, D=limit)) <= one.high
+        assert one.value > free.value
+    assert (found.asked.at["N"], found.asked.value) == pytest.approx((found.loss[1].N, found.loss[1].value), rel=0.02)
+    best = [one for one in found.sizes if one.optimal]
+    assert 0 < len(best) < len(found.sizes)
+    ranges = {k: (normal.table.inputs[k].min(), normal.table.inputs[k].max() * 1.001) for k in "ND"}
+    for one in found.sizes:
+        assert one.D <= limit * 1.001
+        assert one.tried == all(low <= getattr(one, k) <= high for k, (low, high) in ranges.items())
+    for one in best:
+        assert one.N_low < one.N < one.N_high
 
 
 def test_predicted_losses_never_rise_with_compute():

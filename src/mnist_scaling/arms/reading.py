@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ import pandas as pd
 
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError, nearest
-from mnist_scaling.fitting.ahead import LossAhead
 from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.read import read_columns
@@ -91,7 +90,15 @@ class Source:
         frame = arm.frame
         columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
         conventions = None if self.study is None else CONVENTIONS
-        return read_columns(columns, self.rows.names, conventions, str(self.path), frame.index.tolist())
+        table, left_out = read_columns(columns, self.rows.names, conventions, str(self.path), frame.index.tolist())
+        return replace(table, examples=self._examples(frame)), left_out
+
+    def _examples(self, cells: pd.DataFrame) -> float | None:
+        """The training examples of the study's data set, times the most passes that a cell makes over its own."""
+        held = {facts.get("n_train") for facts in (self.study or {}).get(identity.DATA, [])}
+        if len(held) != 1 or None in held or self.rows.names.get("D") != "n_seen" or "epochs" not in cells:
+            return None
+        return float(held.pop() * cells["epochs"].max())
 
 
 def read(config: FitConfig) -> Source:
@@ -117,25 +124,6 @@ def read(config: FitConfig) -> Source:
     trials = read_study_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
     said = unfinished(path.parent, frame, trials, study), mixed_code(path.parent)
     return Source(path, rows, study, trials, tuned, axes, identity.classes(study), *said)
-
-
-def short_of_data(source: Source, arm: ArmRows, losses: Sequence[LossAhead]) -> str:
-    """That some of the losses predicted ahead take more examples than the study's data set has; empty where none does.
-
-    A data set holds its training examples times the most passes that a cell of the study makes over its own.
-    """
-    held = {facts.get("n_train") for facts in (source.study or {}).get(identity.DATA, [])}
-    if len(held) != 1 or None in held or source.rows.names.get("D") != "n_seen" or "epochs" not in arm.frame:
-        return ""
-    examples, passes = held.pop(), float(arm.frame["epochs"].max())
-    short = [loss for loss in losses if (loss.D or 0.0) > 1.05 * examples * passes]
-    if not short:
-        return ""
-    first, has = short[0], f"{examples:,} examples" + (f" in {passes:g} passes" if passes > 1 else "")
-    return (
-        f"From {first.reach:g} times the largest compute on, losses ahead take more data than there is "
-        f"({float(format(first.D, '.2g')):,.0f} of {has}): they are those of more data of its kind."
-    )
 
 
 def _why_no_runs(source: Source) -> str:

@@ -34,6 +34,13 @@ class LossAhead(Interval):
     D: float | None = field(default=None, metadata=OMITTED)
     optimal: bool | None = field(default=None, metadata=OMITTED)
     """Of N and D: whether they are the best for the compute. Where there is no best, they share what it adds."""
+    all_examples: bool | None = field(default=None, metadata=OMITTED)
+    """Whether D is all the examples that there are, so that the model takes what is left of the compute."""
+    N_low: float | None = field(default=None, metadata=OMITTED)
+    """Ends of the interval of the best size."""
+    N_high: float | None = field(default=None, metadata=OMITTED)
+    tried: bool | None = field(default=None, metadata=OMITTED)
+    """Whether N and D lie in the range of the rows."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +60,22 @@ class KeptSurfaces:
 def losses_ahead(model: Model, cost: Cost | None) -> tuple[Sequence[LossAhead], KeptSurfaces | None]:
     """The lowest loss that up to so many times the largest compute reaches: a running minimum of each surface.
 
-    One for each of `REACHES`, and some of the surfaces; neither where the table has no compute. Over N and D each
-    surface is at its own best size, and N and D are the medians of these (`_lowest`).
+    Those at budgets of the table, then one for each of `REACHES`, and some of the surfaces; nothing where the table has
+    no compute. Over N and D each surface is at its own best size, and N and D are the medians of these (`_lowest`).
     """
     ahead = _ahead(model, cost)
     if ahead is None:
         return (), None
-    number = len(REACHES)
-    top, lowest = float(np.exp(ahead.log_c[-number - 1])), ahead.log_loss[:, -number:]
-    losses = []
-    for reach, place, draws in zip(REACHES, ahead.places[-number:], lowest.T, strict=True):
-        loss = median_of(draws, model.level).exp()
-        losses.append(LossAhead(**vars(loss), reach=reach, C=top * reach, **place))
+    number, ends = len(REACHES), ((1 - model.level) / 2, (1 + model.level) / 2)
+    top, losses = float(np.exp(ahead.log_c[-number - 1])), []
+    ranges = {k: (x.min() / (1 + SAME_LEVEL), x.max() * (1 + SAME_LEVEL)) for k, x in model.rows.inputs.items()}
+    for k, (log_c, place) in enumerate(zip(ahead.log_c[-len(ahead.places) :], ahead.places, strict=True)):
+        column, loss = k - len(ahead.places), median_of(ahead.log_loss[:, k - len(ahead.places)], model.level).exp()
+        if place.get("optimal") and ahead.log_n is not None:
+            place |= dict(zip(("N_low", "N_high"), np.exp(np.nanquantile(ahead.log_n[:, column], ends)), strict=True))
+        tried = all(ranges[x][0] <= place[x] <= ranges[x][1] for x in "ND" if x in place)
+        reach = REACHES[column] if column >= -number else min(float(np.exp(log_c)) / top, 1.0)
+        losses.append(LossAhead(**vars(loss), reach=reach, C=top * reach, **place, tried=tried if place else None))
     below = len(ahead.log_c) - number - 1
     columns = [*range(0, below, 2), *range(below, len(ahead.log_c))]
     kept = np.linspace(0, len(ahead.log_loss) - 1, min(KEPT, len(ahead.log_loss))).astype(int)
@@ -90,7 +101,7 @@ class _Ahead:
     log_n: Array | None
     """Best size of every surface, of the same shape, NaN where there is none; None of a model of one variable."""
     places: Sequence[dict[str, Any]]
-    """N and D at the last m."""
+    """N and D at the last of them, as `LossAhead` has them."""
 
 
 def _ahead(model: Model, cost: Cost | None) -> _Ahead | None:
@@ -126,7 +137,8 @@ def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]
 
     Where most surfaces have no optimum, or the rows lie near a line, all are read at one place instead: N and D share
     what the budget adds to the cell of the largest compute. So are larger budgets among those that are quoted, lest the
-    loss jump between the two.
+    loss jump between the two. Where that takes more examples than there are, it is all of them instead, and the size
+    that they leave.
     """
     at = largest_cell(model.rows)
     minima = valley(model.posterior.log_loss, model.posterior.axes, cost, log_c)
@@ -136,10 +148,14 @@ def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]
     log_n = at["N"] + more / cost.kappa_n
     log_n[has] = np.nanmedian(minima.log_n[:, has], axis=0)
     log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
+    most = math.log(model.rows.examples or math.inf)
+    short = log_d > most + 1e-9
+    log_d, has = np.where(short, most, log_d), has & ~short
+    log_n = np.where(short, (log_c - cost.constant - cost.kappa_d * log_d) / cost.kappa_n, log_n)
     values = np.where(has, minima.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
-    sizes = zip(np.exp(log_n), np.exp(log_d), has, strict=True)
-    places = [{"N": float(n), "D": float(d), "optimal": bool(best)} for n, d, best in sizes]
-    return places, values, np.where(has, minima.log_n, np.nan)
+    sizes = zip(np.exp([log_n, log_d]).T.tolist(), has.tolist(), short.tolist(), strict=True)
+    places = [{"N": n, "D": d, "optimal": best, "all_examples": full or None} for (n, d), best, full in sizes]
+    return places, values, np.where(has, minima.log_n, np.where(short, log_n, np.nan))
 
 
 def lowest_at(model: Model, cost: Cost, log_c: float) -> tuple[dict[str, Any], Array]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.ahead import KeptSurfaces, LossAhead, line_of, losses_ahead, placed, reach_of
+from mnist_scaling.fitting.ahead import KeptSurfaces, LossAhead, line_of, losses_ahead, lowest_at, placed, reach_of
 from mnist_scaling.fitting.frontier.parametric import Cost, CountedSize, counts
 from mnist_scaling.fitting.fronts import EXPONENTS, Frontier
 from mnist_scaling.fitting.laws.base import middle
@@ -79,6 +79,9 @@ class Headline:
     counts: Sequence[CountedSize] = ()
     """Empty where every count of sizes gives the exponents of N."""
     loss: Sequence[LossAhead] = ()
+    """At `ahead.REACHES` times the largest compute."""
+    sizes: Sequence[LossAhead] = ()
+    """Which model for which compute: at budgets of the table, too."""
     no_loss: str = field(default="", metadata=OMITTED)
     """Why `loss` is empty where numbers are quoted."""
     draws: KeptSurfaces | None = field(default=None, metadata=OMITTED)
@@ -102,7 +105,7 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
     The parametric frontier is that of the model's surfaces, and `predict` the point at which a loss was asked for.
     """
     at, centre = largest_cell(model.rows), middle(model.rows.logs(model.inputs))
-    loss, draws = losses_ahead(model, cost)
+    ahead, draws = losses_ahead(model, cost)
     sizes: Sequence[CountedSize] = ()
     if "N" in model.inputs and model.ray is None:
         sizes = counts(model.rows, model.posterior, (at, centre), parametric.valley, cost, model.level)
@@ -117,8 +120,9 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
         misfit=model.misfit,
         asked=_asked(model, cost, predict),
         counts=sizes,
-        loss=loss,
-        no_loss="" if loss else NO_COMPUTE,
+        loss=[one for one in ahead if one.reach > 1],
+        sizes=ahead if len(model.inputs) == 2 else (),
+        no_loss="" if ahead else NO_COMPUTE,
         draws=draws,
         ray=None if model.ray is None else _along(model, model.ray),
         at={k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
@@ -179,6 +183,12 @@ def _along(model: Model, ray: Ladder) -> AlongLadder:
 def _asked(model: Model, cost: Cost | None, predict: Mapping[str, float]) -> AskedLoss:
     if not predict:
         return AskedLoss(why=NOT_ASKED)
+    if [*predict] == ["C"] and cost is not None and len(model.inputs) == 2:
+        place, draws = lowest_at(model, cost, float(np.log(predict["C"])))
+        sizes = {k: place[k] for k in "ND"}
+        reach, beyond = reach_of(model.rows, {k: float(np.log(v)) for k, v in {**predict, **sizes}.items()})
+        loss = median_of(draws, model.level).exp()
+        return AskedLoss(**vars(loss), at={**predict, **sizes}, reach=reach, beyond=beyond)
     try:
         point = placed(model, cost, {k: float(np.log(v)) for k, v in predict.items()}, "predict")
     except InputError as error:

@@ -50,6 +50,8 @@ class Table:
     """Flag codes that the rows bring with them."""
     conventions: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     """Other ways to count: {"N": {"hidden": …}, "C": {"6ND": …}}."""
+    examples: float | None = None
+    """The largest D that there are data for; None where that is not known."""
 
     def __post_init__(self) -> None:
         n = len(self.loss)
@@ -95,6 +97,7 @@ class Table:
             self.rows[where],
             tuple(self.flags[i] for i in where),
             {k: {c: v[where] for c, v in group.items()} for k, group in self.conventions.items()},
+            self.examples,
         )
 
     def folded(self, keys: Sequence[str] = ()) -> Table:
@@ -205,6 +208,7 @@ def _mean_cells(table: Table, first: np.ndarray, cell: np.ndarray, kept: np.ndar
         table.rows[first],
         tuple(tuple(m) for m in marks),
         {k: {c: np.exp(mean(np.log(v))) for c, v in group.items()} for k, group in table.conventions.items()},
+        table.examples,
     )
 
 

@@ -135,7 +135,7 @@ def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: 
         none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
         return nothing("parametric", none)
     status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
-    return Frontier("parametric", intervals, _points(table, log_c, minima, level), status, valley=minima)
+    return Frontier("parametric", intervals, _points(log_c, minima), status, valley=minima)
 
 
 def budgets(table: Table, cost: Cost) -> Array:
@@ -144,19 +144,11 @@ def budgets(table: Table, cost: Cost) -> Array:
     return np.linspace(c.min(), c.max(), 9)
 
 
-def _points(table: Table, log_c: Array, minima: Valley, level: float) -> list[dict[str, Any]]:
-    """Medians over the surfaces at the budgets at which most have an optimum, N's interval, and whether it was tried:
-    whether N and D lie in the range of the rows."""
+def _points(log_c: Array, minima: Valley) -> list[dict[str, Any]]:
+    """Medians over the surfaces at the budgets at which most have an optimum."""
     most = np.isfinite(minima.log_n).mean(axis=0) > MAJORITY
-    with np.errstate(invalid="ignore"):
-        middle = [np.nanmedian(k[:, most], axis=0) for k in (minima.log_n, minima.log_d, minima.log_loss)]
-        ends = np.nanquantile(minima.log_n[:, most], [(1 - level) / 2, (1 + level) / 2], axis=0)
-    ranges = [(table.inputs[k].min(), table.inputs[k].max()) for k in "ND"]
-    points = []
-    for row in np.exp([log_c[most], *middle, *ends]).T.tolist():
-        tried = all(low <= size <= high for size, (low, high) in zip(row[1:3], ranges, strict=True))
-        points.append(dict(zip(("C", "N", "D", "loss", "N_low", "N_high"), row, strict=True)) | {"tried": tried})
-    return points
+    middle = [np.nanmedian(k[:, most], axis=0) for k in (minima.log_n, minima.log_d, minima.log_loss)]
+    return [dict(zip(("C", "N", "D", "loss"), row, strict=True)) for row in np.exp([log_c[most], *middle]).T.tolist()]
 
 
 PER_EXAMPLE = "FLOPs per example"

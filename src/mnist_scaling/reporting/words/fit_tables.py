@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from mnist_scaling.fitting.ahead import LossAhead
 from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -102,8 +103,7 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
         words = [places.get(key.split("_")[0], ""), _in_words(key, quoted)]
         rows.append((key, name, quoted, ": ".join(filter(None, words))))
     for one in headline.loss:
-        size = "at the best size for it" if one.optimal is not False else "if model and data grow together"
-        where = line or (size if one.N is not None else "")
+        where = line or (size_of(one) if one.N is not None else "")
         times = Markup("C<sub>max</sub>") if brief else "times the largest compute"
         rows.append((f"loss_{one.reach:g}", Markup("loss at {:g} {}").format(one.reach, times), one, where))
     note = (
@@ -148,19 +148,25 @@ def exponents_table(fits: Fits) -> TextTable | None:
 
 
 def sizes_table(fits: Fits) -> TextTable | None:
-    """Which model for which compute, and whether the rows reach there; None where there is no best size."""
-    parametric = fits.frontier.get("parametric")
-    rows = [
-        [power_of_ten(p["C"]), f"{count(p['N'])} [{count(p['N_low'])}, {count(p['N_high'])}]", count(p["D"]),
-         decimals(p["loss"]), "inside the rows" if p["tried"] else "beyond them"]
-        for p in (parametric.points if parametric else ())
-    ]  # fmt: skip
+    """Which model for which compute, and whether the rows reach there; None where that is unknown."""
+    rows = []
+    for one in fits.headline.sizes:
+        ends = f" [{count(one.N_low)}, {count(one.N_high)}]" if one.N_low and one.N_high else ""
+        sizes = f"{count(one.N or 0.0)}{ends}", count(one.D or 0.0)
+        rows.append([power_of_ten(one.C), *sizes, estimate(one), size_of(one), "yes" if one.tried else "no"])
     note = (
-        "Read off the model's surfaces, as the exponents of N* and D* are. Where the rows do not reach, N* or D* is "
-        "smaller or larger than any that was run: there the line is carried on, and data may not suffice."
+        "Read off the model's surfaces, as the exponents of N* and D* are, which hold for any number of examples. "
+        "A size that was not tried is smaller or larger than any that was, or has such an amount of data."
     )
-    head = ["C", f"N*, {fits.level} interval", "D*", "loss", "was it tried?"]
+    head = ["C", f"N, {fits.level} interval", "D", "loss", "what it is", "was it tried?"]
     return TextTable(head, rows, note, "Which model for which compute?") if rows else None
+
+
+def size_of(one: LossAhead) -> str:
+    """How a loss at a compute is reached."""
+    if one.all_examples:
+        return "with all the examples there are, and the model that the compute then allows"
+    return "at the best size for it" if one.optimal is not False else "if model and data grow together"
 
 
 def counts_table(fits: Fits) -> TextTable | None:
