@@ -212,7 +212,7 @@ def test_points_of_an_answer_are_rows_of_its_table() -> None:
         "numbers": {},
         "words": {},
     }
-    record |= {"cells": 4, "minutes": 1.0, "studies": {}}
+    record |= {"cells": 4, "minutes": 1.0, "studies": {}, "trust": "fair", "reasons": ["few cells"]}
     svg = figure_files.on_page(figure, "part", "T", cells.cells, "part-")
     text = answer_page.page("T", "Q?", "smoke", [answer_page.Section(record, svg, "x.svg", cells)], "ask", "x.json")
     listed, drawn = rows_and_points(text)

@@ -21,23 +21,20 @@ AT_NIGHT = {style.INK: "var(--ink)", style.GRID: "var(--rule)", "#ffffff": "var(
 
 def draw(template: str, **values: Any) -> str:
     """A page of today, from a file in templates/ and what it names beside `style`, `script` and `date`."""
-    loader = FileSystemLoader(HERE / "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"cell": cell_text, "code": _code}
+    jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    jinja.loader = FileSystemLoader(HERE / "templates")
+    jinja.filters |= {"cell": cell_text, "code": _code}
     look, script = (Markup((HERE / name).read_text(encoding="utf-8")) for name in ("templates/report.css", "living.js"))
     date = datetime.now(UTC).strftime("%-d %B %Y")
-    page = environment.get_template(template).render(style=look, script=script, date=date, **values)
+    page = jinja.get_template(template).render(style=look, script=script, date=date, **values)
     return page.replace("</style>", _at_night(page) + "</style>", 1)
 
 
 def _at_night(page: str) -> str:
     """Rules for figures on a dark screen, which leave their SVG, and so what is saved or printed, as it is."""
-    parts = {*re.findall(r'(fill|stroke|data-colour)[:=][ "](#[0-9a-f]{6})', page)}
-    rule = '[style*="{0}: {1}"] {{ {0}: {2} !important; }}\n'
+    parts = {*re.findall("(fill|stroke|--colour): (#[0-9a-f]{6})", page.replace('data-colour="', "--colour: "))}
     rules = (
-        rule.format(part.replace("data", "-"), it, AT_NIGHT.get(it, f"color-mix(in srgb, {it}, #fff 33%)"))
+        f'[style*="{part}: {it}"] {{ {part}: {AT_NIGHT.get(it, f"color-mix(in srgb, {it}, #fff 33%)")} !important; }}\n'
         for part, it in sorted(parts)
         if it not in (style.MUTED, style.ON_COLOUR)
     )

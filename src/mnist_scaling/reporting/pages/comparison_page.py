@@ -125,16 +125,16 @@ KICKER = SECTION = "Comparison"
 
 PLOTS = (
     Plot(
-        "ratio", SECTION, "Ratio of the losses, cell by cell",
-        "Points are cells, lines the plane that the differences of alpha and beta come from: level lines mean equal "
-        "exponents, their distance from 1 is the offset.",
-        ratios, draw_ratios,
-    ),
-    Plot(
         "compute", SECTION, "Loss against compute",
         "Every cell of both arms, and the least loss at each compute inside the sizes that both cover, by a smooth "
         "surface through each arm's cells.",
         curves, draw_curves,
+    ),
+    Plot(
+        "ratio", SECTION, "Ratio of the losses, cell by cell",
+        "Points are cells, lines the plane that the differences of alpha and beta come from: level lines mean equal "
+        "exponents, their distance from 1 is the offset.",
+        ratios, draw_ratios,
     ),
     Plot(
         "multiplier", SECTION, "Compute multiplier",

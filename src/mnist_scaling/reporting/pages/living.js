@@ -103,7 +103,7 @@ function csv(svg) {
   return file([[...names], ...lines].join("\n") + "\n", "text/csv");
 }
 for (const figure of all("figure:has(svg)")) {
-  const svg = figure.querySelector("svg"), words = figure.querySelector("h3")?.textContent ?? "this figure";
+  const svg = figure.querySelector("svg"), words = figure.querySelector("h2, h3")?.textContent ?? "this figure";
   const tools = make(figure, "div", "", { class: "tools", role: "group", "aria-label": `Show and save: ${words}` });
   const series = new Map(all("[data-series]", svg).map(({ dataset }) => [dataset.series, dataset.colour]));
   if (series.size > 1) {
