@@ -120,7 +120,8 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     require(len(target) == 1, "`target.flops` must stand alone, because it chooses the rest: leave the others out.")
     if costs.notna().any() and flops <= costs.max():
         rule = f"`target.flops` must lie beyond the largest compute that was measured, {costs.max():.4g}"
-        raise InputError(f"{rule}, but got {flops:.4g}: raise it; within the data `fit` gives the loss.")
+        fix = f"raise it; within the data `fit … predict.C={flops:.4g}` says the best size."
+        raise InputError(f"{rule}, but got {flops:.4g}: {fix}")
     if of.model.inputs == ("C",):
         return NewCell({}, {}, {"C": flops}, "as given")
     cells = list(_cells_of(of, flops))
