@@ -68,7 +68,7 @@ def reach(one: Interval, factor: bool = False) -> float:
 def doubt(what: str, far: float) -> list[Doubt]:
     """The doubt about what a number says, which may be so far off (`reach`); none where it is known to `CLOSE`."""
     share = math.expm1(min(far, 1.0))
-    size = f"± {100 * share:.0f} %" if share < 1 else "not known to a factor of 2"
+    size = f"± {100 * share:.0f} %" if share < 1 else "± over 100 %"
     return [] if share <= CLOSE else [(FAIR if share <= ROUGH else LOW, what.format(size))]
 
 
