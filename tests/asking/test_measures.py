@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import t as student
 
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.answered import fill, trust
+from mnist_scaling.asking.answered import fill, of_number, trust
 from mnist_scaling.asking.measures import Findings, Number, mean_of_dependent
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm, flagged_rows, read_arms, rows_in_no_arm
 from mnist_scaling.config.ask_schema import FULL, QUICK, SMOKE, ArmSpec, Question, StudySpec
@@ -284,7 +284,7 @@ def test_a_slot_without_a_number_says_so_and_an_unknown_one_is_refused() -> None
         fill("{a_alfa}", found)
 
 
-def test_an_answer_is_trusted_as_far_as_its_least_sure_number_its_cells_and_its_scale() -> None:
+def test_an_answer_is_trusted_as_far_as_its_cells_and_its_scale_and_names_numbers_that_are_less_sure() -> None:
     """Of a slope 4^0.1 = 1.15; of a factor the factor itself; one of ten flagged cells weighs nothing, two do."""
     rows = pd.DataFrame({"flags": [None] * 9 + [SEARCH_EDGE], "tuned": ["yes"] * 9 + ["no"]})
     known = {"a": Number(Interval(0.3, 0.29, 0.31), "slope"), "b": Number(Interval(1.0, 0.95, 1.05), "ratio", True)}
@@ -296,9 +296,14 @@ def test_an_answer_is_trusted_as_far_as_its_least_sure_number_its_cells_and_its_
 
     assert trusted({}) == ("high",)
     wide = {"a": Number(Interval(0.3, 0.2, 0.4), "slope"), "b": Number(Interval(1.0, 0.9, 1.1), "ratio", True)}
-    assert trusted(wide) == ("fair", "least sure is “slope”, ± 15 % at 4 times as much")
-    assert trusted({"b": Number(Interval(1.0, 0.7, 1.2), "ratio", True)}) == ("low", "least sure is “ratio”, ± 43 %")
-    assert trusted({"a": Number(Interval(), "slope")})[0] == "low"
+    assert trusted(wide) == ("high", "fair for 2 numbers of the sentence")
+    ratio = {"b": Number(Interval(1.0, 0.7, 1.2), "ratio", True)}
+    assert trusted(wide | ratio) == ("high", "low for “ratio”, ± 43 %", "fair for 1 number of the sentence")
+    assert (
+        trusted({"a": Number(Interval(), "slope")}, rows, QUICK)[2]
+        == "low for “slope”, ± over 100 % at 4 times as much"
+    )
+    assert of_number(wide["a"]).reasons == ["± 15 % at 4 times as much"]
     assert trusted({}, rows.assign(tuned=["yes"] * 8 + ["no"] * 2))[1] == "80 % of the cells of a are certified tuned"
     assert trusted({}, rows.assign(flags=[SEARCH_EDGE] * 2 + [None] * 8)) == ("fair", "flagged search_edge")
     assert trusted({}, rows, FULL, Flag(NOT_PAIRED, "…"), Flag(CELLS_LEFT_OUT, "…")) == ("fair", "flagged not_paired")

@@ -76,7 +76,7 @@ def test_where_examples_end_the_model_takes_what_is_left_of_the_compute(normal):
     found, cost = analyse(replace(normal.table, examples=limit), options).headline, fit_cost(normal.table)
     for one, free in zip(found.loss, normal.headline.loss, strict=True):
         assert (one.all_examples, one.optimal, free.all_examples) == (True, False, None)
-        assert one.D == pytest.approx(limit)
+        assert pytest.approx(limit) == one.D
         assert float(cost.log_c(np.log(one.N), np.log(one.D))) == pytest.approx(np.log(one.C), abs=1e-6)
         assert one.low <= float(get_law("additive").predict(ADDITIVE, N=one.N, D=limit)) <= one.high
         assert one.value > free.value
@@ -85,7 +85,7 @@ def test_where_examples_end_the_model_takes_what_is_left_of_the_compute(normal):
     assert 0 < len(best) < len(found.sizes)
     ranges = {k: (normal.table.inputs[k].min(), normal.table.inputs[k].max() * 1.001) for k in "ND"}
     for one in found.sizes:
-        assert one.D <= limit * 1.001
+        assert limit * 1.001 >= one.D
         assert one.tried == all(low <= getattr(one, k) <= high for k, (low, high) in ranges.items())
     for one in best:
         assert one.N_low < one.N < one.N_high

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.asking import measures, study_arms
-from mnist_scaling.asking.measures import Findings
+from mnist_scaling.asking.measures import Findings, Number
 from mnist_scaling.asking.question import SLOT
 from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.config.ask_schema import QUICK, SMOKE, Question
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.text import estimate
-from mnist_scaling.reporting.words.in_short import CERTIFIED, FACTOR, FAIR, LOW, doubt, flagged, graded, reach
+from mnist_scaling.reporting.text import estimate, plural
+from mnist_scaling.reporting.words.in_short import CERTIFIED, FACTOR, FAIR, LEVELS, LOW, doubt, flagged, graded, reach
 from mnist_scaling.study.files import checksum
 from mnist_scaling.study.flags import INFO, kind
 from mnist_scaling.study.tables.cell_runs import certified
@@ -77,20 +77,26 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
 
 
 def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings: Findings) -> Trust:
-    """How far: as the least sure number of the sentence, the arms' flags and certificates, and the scale leave it."""
-    named = [findings.numbers[slot] for slot in SLOT.findall(question.sentence) if slot in findings.numbers]
+    """How far, as flags, certificates and the scale leave it, and which numbers of the sentence are less sure."""
     doubts = [OF_SCALE[scale]] if scale in OF_SCALE else []
-    if far := [(reach(one.interval, one.factor), one) for one in named if one.factor is not None]:
-        off, one = max(far, key=lambda pair: pair[0])
-        at = "" if one.factor else f" at {FACTOR:g} times as much"
-        doubts += doubt(f"least sure is “{one.meaning}”, {{}}{at}", off)
     shares = [(share, arm.label) for arm in arms.values() if (share := certified(arm.rows)) is not None]
     least, label = min(shares, default=(1.0, ""))
     doubts += [(FAIR, f"{100 * least:.0f} % of the cells of {label} are certified tuned")] * (least < CERTIFIED)
     counts = [(study_arms.flag_counts(arm.rows), len(arm.rows)) for arm in arms.values()]
     raised = {code: kind(code).severity for own, n in counts for code in own if n - own[code] < CERTIFIED * n}
     raised |= {flag.code: flag.severity for flag in findings.flags}
-    return graded([*doubts, *flagged({code: grave for code, grave in raised.items() if grave != INFO})])
+    whole = graded([*doubts, *flagged({code: grave for code, grave in raised.items() if grave != INFO})])
+    named = [(of_number(one), one) for slot, one in findings.numbers.items() if slot in SLOT.findall(question.sentence)]
+    less = [(own, one) for own, one in named if LEVELS.index(own.trust) > LEVELS.index(whole.trust)]
+    said = [f"low for “{one.meaning}”, {own.reasons[0]}" for own, one in less if own.trust == LOW]
+    rest = f"fair for {plural(len(less) - len(said), 'number')} of the sentence"
+    return Trust(whole.trust, [*whole.reasons, *said, *[rest] * (len(less) > len(said))])
+
+
+def of_number(one: Number) -> Trust:
+    """How far to trust a number by itself: as its interval leaves it."""
+    at = "" if one.factor else f" at {FACTOR:g} times as much"
+    return graded([] if one.factor is None else doubt(f"{{}}{at}", reach(one.interval, one.factor)))
 
 
 def fill(sentence: str, findings: Findings) -> str:
@@ -118,7 +124,7 @@ def record(answer: Answer) -> dict[str, Any]:
         "sentence": answer.sentence,
         **plain(answer.trust),
         "numbers": {
-            slot: plain(number.interval.record() | {"meaning": number.meaning})
+            slot: plain(number.interval.record() | {"meaning": number.meaning, "trust": of_number(number).trust})
             for slot, number in answer.findings.numbers.items()
         },
         "words": dict(answer.findings.words),

@@ -41,7 +41,9 @@ def page(title: str, question: str, scale: str, sections: Sequence[Section], com
 
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
-    rows = [[number["meaning"], Interval.of(number), slot] for slot, number in record["numbers"].items()]
+    rows = [
+        [number["meaning"], Interval.of(number), number["trust"], slot] for slot, number in record["numbers"].items()
+    ]
     return {
         **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
         "trusted": trusted(record["trust"], record["reasons"]),
