@@ -82,6 +82,13 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
     only = {a: v for a, v in first.items() if cells[a].nunique(dropna=False) == 1}
     if lacking := [a for a in axes if a not in {*target, *only}]:
         raise InputError(f"`target` must give every axis, but lacks {', '.join(lacking)}: add target.{lacking[0]}=….")
+    for axis, value in target.items():
+        known = pd.isna(value) or (cells[axis] == value).any()
+        rule = f"`target.{axis}` must be {only.get(axis)}, as in all cells, which say nothing of another"
+        require(known or axis not in only, f"{rule}, but got {value}: leave it out.")
+        require(
+            known or isinstance(value, str) or value > 0, f"`target.{axis}` must be positive, but got {value}: mend it."
+        )
     values = {a: target.get(a, only.get(a)) for a in axes}
     if of.counts is not None and values.get("data_fraction"):
         DataConfig(fraction=float(values["data_fraction"]))  # our program's own rule, where no run of it is on record
@@ -122,7 +129,7 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
         rule = f"`target.flops` must lie beyond the largest compute that was measured, {costs.max():.4g}"
         fix = f"raise it; within the data `fit … predict.C={flops:.4g}` says the best size."
         raise InputError(f"{rule}, but got {flops:.4g}: {fix}")
-    if of.model.inputs == ("C",):
+    if of.model.inputs == ("C",) or (of.model.ray is not None and not of.is_study):
         return NewCell({}, {}, {"C": flops}, "as given")
     cells = list(_cells_of(of, flops))
     if not cells:
