@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -186,11 +187,12 @@ def test_a_compute_on_a_ladder_says_its_sizes(tmp_path: Path) -> None:
         ({"width": 64}, "but lacks data_fraction: add target.data_fraction"),
         ({"flops": 1e6}, "must lie beyond the largest compute"),
         ({"flops": 1e12, "width": 3}, "must stand alone"),
-        ({"width": -3, "data_fraction": 1.0}, "`target.width` must be positive, but got -3"),
+        ({"width": -3, "data_fraction": 1.0}, "`target.width` must be a positive number, but got -3"),
+        ({"width": "wide", "data_fraction": 1.0}, "`target.width` must be a positive number, but got wide"),
         ({"N": 1e5, "D": 1e6, "C": 1e9}, "leave target.C out, or mend its N or D"),
         ({"N": 1e5}, "The model is of N and D: give target.D=…, too."),
     ],
 )
-def test_a_target_that_can_not_be_predicted_is_refused(of: Studied, target: dict[str, float], sentence: str) -> None:
+def test_a_target_that_can_not_be_predicted_is_refused(of: Studied, target: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         place_of(of, target)
