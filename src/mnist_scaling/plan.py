@@ -173,7 +173,9 @@ def _score(config: PlanConfig) -> Said:
     """Registered predictions against what has come."""
     own = read(config.fit)
     others = [read(replace(config.fit, name=name, table=None)) for name in config.measured]
-    rows = predictions.score(Path(config.out) if config.out else own.folder, [own, *others])
+    rows = predictions.score(
+        Path(config.out) if config.out else own.folder, [own, *others], bool(config.out) or not own.kept
+    )
     summary = predictions.summary(rows)
     found = {"predictions": [*map(predictions.record, rows)], "summary": summary}
     return Said(found, plan_words.scores(rows, summary))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,13 @@ import pytest
 
 from mnist_scaling import config
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
-from mnist_scaling.config.fit_schema import FitConfig
+from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.misfit.posterior import Model, surface
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.image_task import TASK
-from mnist_scaling.planning.new_cell import expect, extrapolated, log_loss, loss_draws, place_of
+from mnist_scaling.planning.new_cell import expect, extrapolated, log_loss, loss_draws, on_grid, place_of
 from mnist_scaling.planning.studied import Studied, studied
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder, power_law
@@ -157,6 +158,25 @@ def test_an_axis_of_another_program_is_not_held_to_the_rule_of_ours(of: Studied)
     assert cell.at["D"] == pytest.approx(80_000, rel=1e-6)
 
 
+def test_an_axis_that_stood_still_says_nothing_of_another_value(of: Studied) -> None:
+    arm = replace(of.arm, frame=of.cells.assign(depth=2))
+    deeper = replace(of, arm=arm, source=replace(of.source, axes=(*of.source.axes, "depth")))
+    at = {"width": 64, "data_fraction": 0.5}
+    assert on_grid(deeper, at | {"depth": 2}).at == on_grid(deeper, at).at
+    with pytest.raises(InputError, match="`target.depth` must be 2, as in all cells, which say nothing of another"):
+        on_grid(deeper, at | {"depth": 3})
+
+
+def test_a_compute_on_a_ladder_says_its_sizes(tmp_path: Path) -> None:
+    """Of sizes that are on no ladder none took it, so that every compute was refused."""
+    n = 2e3 * 2.0 ** np.arange(8)
+    pd.DataFrame({"n": n, "d": 20 * n, "c": 120 * n**2, "l": 0.3 + 60 * n**-0.4}).to_csv(tmp_path / "t.csv")
+    columns = ColumnsConfig(N="n", D="d", C="c", loss="l")
+    of = studied(FitConfig(table=str(tmp_path / "t.csv"), columns=columns, bootstrap=QUICK))
+    cell = place_of(of, {"flops": 1.2e14})
+    assert cell.at == pytest.approx({"N": 1e6, "D": 2e7, "C": 1.2e14}, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
@@ -167,10 +187,12 @@ def test_an_axis_of_another_program_is_not_held_to_the_rule_of_ours(of: Studied)
         ({"width": 64}, "but lacks data_fraction: add target.data_fraction"),
         ({"flops": 1e6}, "must lie beyond the largest compute"),
         ({"flops": 1e12, "width": 3}, "must stand alone"),
+        ({"width": -3, "data_fraction": 1.0}, "`target.width` must be a positive number, but got -3"),
+        ({"width": "wide", "data_fraction": 1.0}, "`target.width` must be a positive number, but got wide"),
         ({"N": 1e5, "D": 1e6, "C": 1e9}, "leave target.C out, or mend its N or D"),
         ({"N": 1e5}, "The model is of N and D: give target.D=…, too."),
     ],
 )
-def test_a_target_that_can_not_be_predicted_is_refused(of: Studied, target: dict[str, float], sentence: str) -> None:
+def test_a_target_that_can_not_be_predicted_is_refused(of: Studied, target: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         place_of(of, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,6 @@ def test_a_study_of_the_repository_is_read_and_nothing_is_written_beside_it(
     assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
     plan.run(replace(asked, out="mine"))
     assert Path("mine/predictions.csv").is_file()
+    registered = Path(shutil.copy("mine/predictions.csv", kept)).read_bytes()
+    plan.run(PlanConfig(name="grid", score=True))
+    assert (kept / "predictions.csv").read_bytes() == registered, "a score is shown and not written"

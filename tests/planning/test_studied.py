@@ -47,8 +47,11 @@ def test_a_cell_of_an_axis_that_is_null_is_found(of: Studied) -> None:
     assert not at_axes(of.cells, cell.axes).any()
 
 
-def test_several_arms_are_refused(tmp_path: Path) -> None:
-    axes = {"width": (4, 8, 16), "data_fraction": (0.25, 0.5, 1.0), "optimizer": ("adam", "sgd")}
-    folder = Builder(axes=axes).write(tmp_path / "multirun" / "arms")
-    with pytest.raises(InputError, match="where=\"optimizer == 'adam'\""):
+@pytest.mark.parametrize(
+    ("arms", "one"),
+    [({"optimizer": ("adam", "sgd")}, "optimizer == 'adam'"), ({"batch_size": (16, 32)}, "batch_size == 16")],
+)
+def test_several_arms_are_refused(tmp_path: Path, arms: dict[str, tuple[object, ...]], one: str) -> None:
+    folder = Builder(axes={"width": (4, 8, 16), "data_fraction": (0.25, 0.5, 1.0), **arms}).write(tmp_path / "arms")
+    with pytest.raises(InputError, match=f'where="{one}"'):
         studied(FitConfig(name=str(folder)))

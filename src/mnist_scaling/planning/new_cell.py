@@ -65,13 +65,6 @@ def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
     return cell
 
 
-def _with_cost(of: Studied, at: dict[str, float]) -> dict[str, float]:
-    """The same with C by the plane in logs of the table's own cost; 6 N D where the table has none."""
-    if of.result.cost is None or "C" in at or not {"N", "D"} <= at.keys():
-        return at
-    return at | {"C": float(np.exp(of.result.cost.log_c(np.log(at["N"]), np.log(at["D"]))))}
-
-
 def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell of a study at these values of its axes, wherever it lies."""
     cells, axes = of.cells, of.source.axes
@@ -82,6 +75,12 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
     only = {a: v for a, v in first.items() if cells[a].nunique(dropna=False) == 1}
     if lacking := [a for a in axes if a not in {*target, *only}]:
         raise InputError(f"`target` must give every axis, but lacks {', '.join(lacking)}: add target.{lacking[0]}=….")
+    for axis, value in target.items():
+        number = pd.api.types.is_numeric_dtype(cells[axis])
+        fine = axis not in only and (not number or (not isinstance(value, str) and value > 0))
+        rule = f"{only[axis]}, as in all cells, which say nothing of another" if axis in only else "a positive number"
+        tried = fine or pd.isna(value) or (cells[axis] == value).any()
+        require(tried, f"`target.{axis}` must be {rule}, but got {value}: mend it.")
     values = {a: target.get(a, only.get(a)) for a in axes}
     if of.counts is not None and values.get("data_fraction"):
         DataConfig(fraction=float(values["data_fraction"]))  # our program's own rule, where no run of it is on record
@@ -90,8 +89,10 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
     names = {k: c for k in ("N", "D", "C") if (c := of.source.rows.names.get(k))}
     along = [c for c in names.values() if c not in known]
     at = {k: float(known[c]) if c in known else extrapolated(cells, c, moving) for k, c in names.items()}
+    if of.result.cost is not None and "C" not in at and {"N", "D"} <= at.keys():
+        at["C"] = float(np.exp(of.result.cost.log_c(np.log(at["N"]), np.log(at["D"]))))
     said = f"{', '.join(along)} extrapolated along {', '.join(moving)}" if along else "counted by the program"
-    return NewCell(values, keys, _with_cost(of, at), said)
+    return NewCell(values, keys, at, said)
 
 
 def _counted(of: Studied, values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, float]]:
@@ -122,7 +123,7 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
         rule = f"`target.flops` must lie beyond the largest compute that was measured, {costs.max():.4g}"
         fix = f"raise it; within the data `fit … predict.C={flops:.4g}` says the best size."
         raise InputError(f"{rule}, but got {flops:.4g}: {fix}")
-    if of.model.inputs == ("C",):
+    if of.model.inputs == ("C",) or (of.model.ray is not None and not of.is_study):
         return NewCell({}, {}, {"C": flops}, "as given")
     cells = list(_cells_of(of, flops))
     if not cells:

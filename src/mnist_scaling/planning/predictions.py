@@ -161,12 +161,13 @@ def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
     files.write_atomically(folder / PREDICTIONS, table.to_csv(index=False))
 
 
-def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
+def score(folder: Path, sources: Sequence[Source], write: bool = True) -> list[dict[str, str]]:
     """Score a folder's predictions by the studies in which their cells may have come, the study's own first."""
     rows = read_predictions(folder)
     require(bool(rows), f"A score needs a prediction, but {folder / PREDICTIONS} has none: register one by target.…=….")
     scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, sources) for row in rows]
-    _write(folder, scored)
+    if write:
+        _write(folder, scored)
     return scored
 
 

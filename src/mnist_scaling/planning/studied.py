@@ -141,7 +141,7 @@ def studied(config: FitConfig) -> Studied:
     source = read(config)
     if len(source.rows.arms) > 1:
         shown = ", ".join(arm.name for arm in source.rows.arms)
-        fix = f"choose one, such as where=\"{source.rows.by[0]} == '{source.rows.arms[0].axes[source.rows.by[0]]}'\"."
+        fix = f'choose one, such as where="{source.rows.by[0]} == {source.rows.arms[0].axes[source.rows.by[0]]!r}".'
         raise InputError(f"A plan must be of one arm, but {source.path} has several ({shown}): {fix}")
     (arm,) = source.rows.arms
     table, _ = source.table(arm)

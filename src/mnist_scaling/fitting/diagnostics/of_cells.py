@@ -52,9 +52,8 @@ def non_monotone(table: Table, fit: Fit | None) -> list[Flag]:
     """
     seeds, pairs = seed_noise(table), list(_neighbours(table))
     scale = robust_scale(fit.residual, fit.law.size) if fit else np.nan
-    variance, dof = (
-        (seeds.variance, seeds.row_dof) if seeds else (np.full(len(table), scale**2), np.full(len(table), 1e9))
-    )
+    known = (seeds.variance, seeds.row_dof) if seeds else (scale**2, 1e9)
+    variance, dof = (np.broadcast_to(one, len(table)) for one in known)
     bad = []
     for a, b, k in pairs:
         both = np.maximum(variance[[a, b]], SMALLEST_NOISE**2)

@@ -138,7 +138,7 @@ def too_few_cells(table: Table, starved: Sequence[str]) -> list[Flag]:
 
 
 FAR = 10.0
-"""Factor in compute beyond which a prediction is an extrapolation to be named."""
+"""Times beyond the data from which a prediction is an extrapolation to be named."""
 
 
 def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:

@@ -100,6 +100,11 @@ def next_step(of: Studied, cards: Sequence[Card], again: str, offer: NextRuns | 
         return resolve_parts(of, str(record["command"]))
     if any(card.asks for card in cards):
         return [next_command(f"{again} resolve=true")]
+    if of.made_by and not of.can_grow:
+        return [
+            Sentence("Further runs need the study itself, which comes without its runs: make it anew."),
+            next_command(of.made_by),
+        ]
     return [next_command(f"{again} flops={offer.budget:.2g}")] if offer else []
 
 
