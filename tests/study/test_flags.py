@@ -19,8 +19,8 @@ FILES = [path for part in PARTS for path in sorted((PACKAGE / part).rglob("*.py"
 
 
 def test_every_constant_has_its_kind_and_every_kind_its_constant() -> None:
-    severities = {flags.INFO, flags.WARNING, flags.ERROR}
-    constants = {v for k, v in vars(flags).items() if k.isupper() and isinstance(v, str)} - severities
+    others = {*flags.SEVERITIES, *flags.SORTS}
+    constants = {v for k, v in vars(flags).items() if k.isupper() and isinstance(v, str)} - others
     codes = [kind.code for kind in flags.KINDS]
     assert sorted(codes) == sorted(constants)
     for kind in flags.KINDS:
