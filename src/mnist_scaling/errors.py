@@ -107,10 +107,13 @@ def _explain_hydra(error: BaseException, known_keys: Callable[[], list[str]]) ->
         options = ", ".join(match[3].split())
         return f"`{match[1]}` must be one of {options}, but got '{match[2]}': choose one of them."
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return (
-            f"A list of values is a sweep, but got `{match[1]}` for a single run: add `-m` to tune every cell, "
-            "or give one value."
-        )
+        rule, fix = "is a sweep", "add `-m` to tune every cell"
+        if "hydra.sweeper.n_trials" not in known_keys():  # a command that runs no sweep
+            rule, fix = (
+                "must stand in brackets",
+                f"write `{match[1].replace('=', '=[', 1)}]` where the key takes a list",
+            )
+        return f"A list of values {rule}, but got `{match[1]}` for a single run: {fix}, or give one value."
     if match := re.search(r"Error merging override ~(\S+)", text):
         return f"A run must have all of its keys, but `~{match[1]}` takes one away: leave it out, or give one."
     if match := re.search(r"Error merging override ([^=\s]+)=(.*)", text):
@@ -119,8 +122,9 @@ def _explain_hydra(error: BaseException, known_keys: Callable[[], list[str]]) ->
         of = f"keys, such as {keys[0]}" if keys else "values of its own kind"
         return f"`{key}` must hold {of}, but got {value}: mend the value."
     if match := re.search(r"Error when parsing index: \d+, string: (.*?) out of ", text):
-        word = match[1]
-        fix = f"did you mean `name={word}`?" if word.isidentifier() else "quote or mend it."
+        word, (key, sign, value) = match[1], match[1].partition("=")
+        fix = f"mend it, or quote text twice: `{key}='\"{value}\"'`." if sign else "mend it."
+        fix = f"did you mean `name={word}`?" if word.isidentifier() else fix
         return f"An override must be written key=value in Hydra's grammar, but got `{word}`: {fix}"
     # OmegaConf's last lines locate a node inside its own objects, which does not help a user.
     lines = [line.strip() for line in str(error).splitlines()]

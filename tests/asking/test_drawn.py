@@ -73,6 +73,20 @@ def test_words_of_an_arm_are_never_left_out_of_the_key() -> None:
     assert np.isfinite(drawn._reach(data.rows)).all()
 
 
+def test_numbers_below_the_panels_have_tick_labels_with_room_between_them() -> None:
+    """Those of the answer on dropout."""
+    intervals = {
+        "dropout 0.2 minus no dropout: exponent in N": Interval(0.01975, -0.01916, 0.05347),
+        "dropout 0.2 minus no dropout: exponent in D": Interval(-0.00955, -0.02748, 0.00946),
+    }
+    with style.theme():
+        figure = draw_answer(answer_figure(rows(0.1), FigureSpec(x="n_seen", y="loss", colour="n_params"), intervals))
+        figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[-2].get_xticklabels() if label.get_text()]
+    assert len(boxes) >= 3
+    assert all(right.x0 - left.x1 > 0.5 * left.height for left, right in pairwise(boxes))
+
+
 @pytest.mark.parametrize("panels", [1, 2, 4])
 def test_tick_labels_do_not_overlap(panels: int) -> None:
     """FLOPs of a grid: up to 24 levels, which lie in groups of close ones."""

@@ -104,9 +104,10 @@ class Source:
 def read(config: FitConfig) -> Source:
     """The rows that the config asks for, from a study's cells.csv or from a table."""
     wanted = asdict(config.columns)
+    named = {header: f"columns.{role}" for role, header in wanted.items() if header}
     if not config.name:
         path = Path(str(config.table))
-        frame = read_table(path, [header for header in wanted.values() if header])
+        frame = read_table(path, named)
         wanted["loss"] = wanted["loss"] or config.best
         rows = fitted_rows(frame, wanted, (), (), config.where, config.arm_columns, config.cell_columns, config.best)
         return Source(path, rows, None)
@@ -114,7 +115,7 @@ def read(config: FitConfig) -> Source:
     if not path.is_file():
         fix = nearest(path.parent.name, known_studies(), "check `name`, or start its sweep (again) first.")
         raise InputError(f"A study must have {path}, but there is none: {fix}")
-    frame = read_study_table(path, [header for header in wanted.values() if header])
+    frame = read_study_table(path, named)
     if {"n_params", "n_params_output"} <= {*frame}:
         frame["n_params_without_output"] = frame["n_params"] - frame["n_params_output"]
     names = measured_columns(study_columns(wanted, frame.columns), wanted, frame)

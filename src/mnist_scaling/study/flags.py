@@ -121,7 +121,7 @@ KINDS = (
     ),
     Kind(
         FLOOR_NOT_IDENTIFIED, WARNING, "the interval of the floor holds 0",
-        "Use the law without a floor, or add cells where the loss flattens.",
+        "Quote no floor; larger models on more data, where the loss flattens, would show one.",
         "Whether the loss has a floor. The data agree with none at all, so exponents of laws with a floor rest on "
         "an assumption.", concerns=(FLOOR,),
     ),

@@ -155,7 +155,7 @@ def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:
         index.add(int(near[np.argmin(np.abs(np.log(table.inputs["C"][near] / c["C"])))]))
     usable = len(curves) - len(edges)
     text = (
-        f"At {len(edges)} of {len(curves)} compute budgets the best model is the {' or '.join(sides)} one tried, "
+        f"On {len(edges)} of {len(curves)} isoFLOP curves the best model is the {' or '.join(sides)} one tried, "
         "so its optimum is a bound."
     )
     wanted = [word for side, word in (("largest", "larger"), ("smallest", "smaller")) if side in sides]

@@ -63,7 +63,7 @@ def compute(study: Study) -> Compute | Missing:
     drawn = [*cells["C"], study.fits.headline.asked.at.get("C", np.nan)]
     law = selected_law(study, "C", (float(np.nanmin(drawn)), float(np.nanmax(drawn))), np.nan)
     by = (label(size) if study.is_study else study.call("N")) if size else None
-    said = "selected law"
+    said = "nearest law"
     if law is None and (best := study.fits.frontier.get("parametric")) is not None and best.loss_exponent.known:
         law = pd.DataFrame(best.points)[["C", "loss"]].astype(float).set_axis(["x", "loss"], axis=1)
         said = f"law: slope {number(best.loss_exponent.value, 2)}"
@@ -113,7 +113,7 @@ def isoflops(study: Study) -> View | Missing:
     kinds = pd.Series([one.get("quality", "") for one in records]).value_counts()
     shares = ", ".join(f"{QUALITIES[str(kind)]} {n}" for kind, n in kinds.items())
     status = "" if isoflop.status == OK else f" {isoflop.status}."
-    note = f"Points: {isoflop.extra['how']}. Of {len(curves)} budgets: {shares}.{status}"
+    note = f"Points: {isoflop.extra['how']}. Of {len(curves)} curves: {shares}.{status}"
     minima = [one["minimum"] | {"C": one["C"], "quality": one["quality"]} for one in records if one.get("minimum")]
     points, lines = (pd.concat(parts) for parts in zip(*curves, strict=True))
     names = (f"{study.call('loss')}{study.unit}", pd.DataFrame(minima, columns=["C", "N", "loss", "quality"]))

@@ -201,7 +201,7 @@ def loss_map(study: Study) -> LossMap | Missing:
     notes = [f"{holes} of {table.size} places hold no loss: hatched."] if holes else []
     lost = len(study.cells) - len(cells)
     notes += [f"Left out, because N or D is not known: {plural(lost, 'cell')}."] if lost else []
-    notes += [f"At {off} of {len(best)} budgets the best N and D lie beyond these cells."] if off else []
+    notes += [f"At {off} of the red line's {len(best)} budgets the best N and D lie beyond these cells."] if off else []
     law = law_at(study, N=fine[0][:, None], D=fine[1][None])
     names = (f"{study.call('N')} N", f"{study.call('D')} D", f"{study.call('loss')}{study.unit}")
     whole = law if law is not None and law.shape == (FINE, FINE) else None
@@ -230,7 +230,7 @@ def draw_loss_map(data: LossMap) -> Figure:
     lines: list[Line2D] = []
     if data.law is not None:
         _contours(axes, data)
-        lines.append(Line2D([], [], color=style.MUTED, linewidth=0.6, label="loss by the selected law"))
+        lines.append(Line2D([], [], color=style.MUTED, linewidth=0.6, label="loss by the nearest law"))
     if len(data.frontier) > 1:  # one point is no line
         look: dict[str, Any] = {
             "color": style.UNTUNED,

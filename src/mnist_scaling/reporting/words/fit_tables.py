@@ -155,8 +155,9 @@ def sizes_table(fits: Fits) -> TextTable | None:
         sizes = f"{count(one.N or 0.0)}{ends}", count(one.D or 0.0)
         rows.append([power_of_ten(one.C), *sizes, estimate(one), size_of(one), "yes" if one.tried else "no"])
     note = (
-        "Read off the model's surfaces, as the exponents of N* and D* are, which hold for any number of examples. "
-        "A size that was not tried is smaller or larger than any that was, or has such an amount of data."
+        "Read off the model's surfaces, as the exponents of N* and D* are, which hold for any number of examples. The "
+        "budgets are nine over the range of C, and larger ones; isoFLOP curves have others. A size that was not tried "
+        "is smaller or larger than any that was, or has such an amount of data."
     )
     head = ["C", f"N, {fits.level} interval", "D", "loss", "what it is", "was it tried?"]
     return TextTable(head, rows, note, "Which model for which compute?") if rows else None

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from mnist_scaling.errors import PLAIN_NUMBER, InputError, line_of
+from mnist_scaling.errors import PLAIN_NUMBER, InputError, line_of, nearest
 from mnist_scaling.study.columns import NUMBERS
 
 _GROUPED = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
@@ -26,11 +26,12 @@ def read_table(path: str | Path, required: Iterable[str] = (), **options: Any) -
 
     Rows are numbered by their place below the header, from 0; a blank line has a place but no row. InputError tells
     that the file is absent, is not CSV, has more or fewer fields in a row than in its header, or lacks a column.
+    A mapping `required` has the key of the command line by which each was named.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"A table must be an existing CSV file, but {path} is none: give its path, or run the study.")
-    required = list(required)
+    required, keys = list(required), required if isinstance(required, Mapping) else {}
     try:
         places = _places(path, required)
         table = pd.read_csv(path, index_col=False, skipinitialspace=True, **options)
@@ -43,10 +44,12 @@ def read_table(path: str | Path, required: Iterable[str] = (), **options: Any) -
         table.index = pd.Index(places)
     missing = [name for name in required if name not in table.columns]
     if missing:
+        fix = "start the study's sweep again, which rewrites it."
+        if key := keys.get(missing[0]):
+            fix = f"`{key}` must be one of these; {nearest(missing[0], table.columns, 'mend it.')}"
         raise InputError(
             f"{path} must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}, but has only "
-            f"{', '.join(map(str, table.columns))}: give the name that it has, such as `columns.D=NAME`, or start the "
-            "study's sweep again, which rewrites its table."
+            f"{', '.join(map(str, table.columns))}: {fix}"
         )
     return table
 
@@ -183,7 +186,7 @@ def rows_where(condition: str, columns: Mapping[str, ArrayLike]) -> np.ndarray:
         shown = condition if len(condition) <= LONGEST else condition[:40] + "…"
         raise InputError(
             f"`where` must be a condition on columns of the table, made of {GRAMMAR}, but {shown!r} is none ({why}): "
-            "mend it."
+            "write one such as `width >= 4`."
         ) from None
     return np.array(np.broadcast_to(kept, max(map(len, table.values()), default=0)))
 
