@@ -24,7 +24,7 @@ def test_every_constant_has_its_kind_and_every_kind_its_constant() -> None:
     codes = [kind.code for kind in flags.KINDS]
     assert sorted(codes) == sorted(constants)
     for kind in flags.KINDS:
-        assert kind.severity in severities
+        assert kind.severity in others
         assert kind.seen_when[0].islower() or kind.seen_when.startswith(("AICc", "`"))
         assert kind.remedy.endswith((".", "…."))
         assert not kind.not_shown or kind.not_shown.endswith(".")
