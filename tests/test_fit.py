@@ -332,7 +332,7 @@ def test_columns_that_nobody_named_are_said(in_process, tmp_path):
     table = foreign()
     both = {key: values * 2 for key, values in table.items()} | {"family": ["mlp"] * 20 + ["cnn\x1b[31m"] * 20}
     write(tmp_path / "runs.csv", both | {"seed": [0] * 20 + [1] * 20, "lr": [0.1] * 30 + [0.2] * 10})
-    asked = ("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[power_N]")
+    asked = ("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[power_N]", "details=true")
     code, out, err = in_process(*asked)
     assert code == 0, err
     found = [f for f in json.loads((tmp_path / "fits.json").read_text())["flags"] if f["code"] == "mixed_column"]
