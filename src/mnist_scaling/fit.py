@@ -69,7 +69,9 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         missing.note_kept(source.folder)
         missing.warn(source.folder)
     path = (Path(config.out) if config.out else source.folder) / layout.FITS
-    records = _arms(source, config)
+    settings = {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
+    settings |= {"cells": list(config.cell_columns), "best": config.best}
+    records = [replace(one, settings={**one.settings, **settings}) for one in _arms(source, config)]
     fits = of_arms(records) if source.rows.by else records[0]
     data = replace(
         fits.data,
@@ -80,10 +82,8 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     written = config.out is not None or not source.kept
     if written:
         _keep_another_tables(path, source.path)
-    settings = {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
-    settings |= {"cells": list(config.cell_columns), "best": config.best}
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
-    fits = replace(fits, data=data, settings={**fits.settings, **settings}, config=asdict(config), command=command)
+    fits = replace(fits, data=data, config=asdict(config), command=command)
     text = json.dumps(plain(fits), indent=1, allow_nan=False) + "\n"
     if written:
         write_atomically(path, text)
