@@ -93,3 +93,20 @@ def test_a_kept_study_has_its_report_which_says_what_its_fit_says(name: str) -> 
     fits = json.loads((REFERENCE.REFERENCE / name / "fits.json").read_text())
     for one in fits.get("arms") or [fits]:
         assert any(one["answer"]["sentence"] in html.unescape(page) for page in pages.values()), one.get("name")
+
+
+def test_what_one_rate_costs_at_the_largest_cell() -> None:
+    """The reference study and README say it beside the answers, whose averages don't show it."""
+    kept = {
+        name: pd.read_csv(ROOT / f"multirun/reference/{name}/cells.csv") for name in ("lr_tuned", "lr_one", "mup_one")
+    }
+    loss = {name: cells.loc[cells["flops"].idxmax(), "test_loss"] for name, cells in kept.items()}
+    text = " ".join(REFERENCE.REPORT.read_text(encoding="utf-8").split())
+    for name, said in (("lr_one", "its loss is {} % higher"), ("mup_one", "0.02, loses {} % there")):
+        assert said.format(round(100 * (loss[name] / loss["lr_tuned"] - 1))) in text
+    fits = [
+        json.loads((ROOT / f"multirun/reference/{n}/fits.json").read_text())["headline"] for n in ("lr_one", "lr_tuned")
+    ]
+    slopes = ["{:.3f} and {:.3f}".format(*(one[f"slope_{k}"]["value"] for k in "ND")) for one in fits]
+    assert f"are {slopes[0]} where tuning gives {slopes[1]}" in text
+    assert "costs 24 % of loss at the largest network" in " ".join((ROOT / "README.md").read_text().split())

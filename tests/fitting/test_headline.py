@@ -9,6 +9,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
+from mnist_scaling.fitting.ahead import lowest_at
 from mnist_scaling.fitting.frontier.parametric import PER_EXAMPLE, fit_cost
 from mnist_scaling.fitting.slices import ray_of
 
@@ -89,6 +90,19 @@ def test_where_examples_end_the_model_takes_what_is_left_of_the_compute(normal):
         assert one.tried == all(low <= getattr(one, k) <= high for k, (low, high) in ranges.items())
     for one in best:
         assert one.N_low < one.N < one.N_high
+
+
+def test_beyond_the_last_example_the_loss_of_a_compute_never_rises(normal):
+    """A best size that is lost beyond the examples does not bring back less data; below the first there is none."""
+    limit = float(normal.table.inputs["D"].max()) / 3
+    table = replace(normal.table.take(normal.table.inputs["D"] <= limit), examples=limit)
+    found = analyse(table, QUICK)
+    cost, last = fit_cost(table), [one.all_examples for one in found.headline.sizes]
+    assert last == sorted(last, key=bool)
+    for one in found.headline.sizes:
+        place, draws = lowest_at(found.model, cost, float(np.log(one.C)))
+        assert (place["N"], float(np.median(np.exp(draws)))) == pytest.approx((one.N, one.value), rel=1e-3)
+        assert one.optimal or one.all_examples or one.reach >= 1
 
 
 def test_predicted_losses_never_rise_with_compute():

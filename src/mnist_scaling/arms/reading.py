@@ -94,11 +94,16 @@ class Source:
         return replace(table, examples=self._examples(frame)), left_out
 
     def _examples(self, cells: pd.DataFrame) -> float | None:
-        """The training examples of the study's data set, times the most passes that a cell makes over its own."""
+        """The training examples of the study's data set, times the most passes of the cells with the most of them."""
         held = {facts.get("n_train") for facts in (self.study or {}).get(identity.DATA, [])}
-        if len(held) != 1 or None in held or self.rows.names.get("D") != "n_seen" or "epochs" not in cells:
+        if (
+            len(held) != 1
+            or None in held
+            or self.rows.names.get("D") != "n_seen"
+            or not {"epochs", "n_train"} <= {*cells}
+        ):
             return None
-        return float(held.pop() * cells["epochs"].max())
+        return float(held.pop() * cells["epochs"][cells["n_train"] == cells["n_train"].max()].max())
 
 
 def read(config: FitConfig) -> Source:

@@ -20,6 +20,9 @@ from mnist_scaling.fitting.uncertainty.interval import MAJORITY, OMITTED, Interv
 REACHES = (2.0, 4.0, 8.0, 30.0)
 """Multiples of the largest compute at which a loss is predicted."""
 
+CLOSE = 1e-9
+"""Budgets and amounts of data that are so close in logs are one."""
+
 KEPT, INSIDE = 250, 9
 """Surfaces that fits.json keeps for a page that asks what if, and budgets of the table that it shows them at."""
 
@@ -60,8 +63,9 @@ class KeptSurfaces:
 def losses_ahead(model: Model, cost: Cost | None) -> tuple[Sequence[LossAhead], KeptSurfaces | None]:
     """The lowest loss that up to so many times the largest compute reaches: a running minimum of each surface.
 
-    Those at budgets of the table, then one for each of `REACHES`, and some of the surfaces; nothing where the table has
-    no compute. Over N and D each surface is at its own best size, and N and D are the medians of these (`_lowest`).
+    Those at budgets of the table that show at which sizes, then one for each of `REACHES`, and some of the surfaces;
+    nothing where the table has no compute. Over N and D each surface is at its own best size, and N and D are the
+    medians of these (`_lowest`).
     """
     ahead = _ahead(model, cost)
     if ahead is None:
@@ -73,6 +77,8 @@ def losses_ahead(model: Model, cost: Cost | None) -> tuple[Sequence[LossAhead], 
         column, loss = k - len(ahead.places), median_of(ahead.log_loss[:, k - len(ahead.places)], model.level).exp()
         if place.get("optimal") and ahead.log_n is not None:
             place |= dict(zip(("N_low", "N_high"), np.exp(np.nanquantile(ahead.log_n[:, column], ends)), strict=True))
+        if column < -number - 1 and not (place["optimal"] or place["all_examples"]):
+            continue
         tried = all(ranges[x][0] <= place[x] <= ranges[x][1] for x in "ND" if x in place)
         reach = REACHES[column] if column >= -number else min(float(np.exp(log_c)) / top, 1.0)
         losses.append(LossAhead(**vars(loss), reach=reach, C=top * reach, **place, tried=tried if place else None))
@@ -97,7 +103,7 @@ class _Ahead:
     log_c: Array
     """Shape (m,)."""
     log_loss: Array
-    """Shape (draws, m); from the largest budget on the lowest so far."""
+    """Shape (draws, m): the lowest so far."""
     log_n: Array | None
     """Best size of every surface, of the same shape, NaN where there is none; None of a model of one variable."""
     places: Sequence[dict[str, Any]]
@@ -114,7 +120,7 @@ def _ahead(model: Model, cost: Cost | None) -> _Ahead | None:
         assert cost is not None
         log_c = np.concatenate([budgets(model.rows, cost)[:-1], float(cost.of(model.rows).max()) + logs])
         places, values, sizes = _lowest(model, cost, log_c)
-        return _Ahead(log_c, np.minimum.accumulate(values, axis=1), sizes, places)
+        return _Ahead(log_c, values, sizes, places)
     (variable,) = model.inputs
     ends = [float(f(np.log(model.rows.inputs[variable]))) for f in (np.min, np.max)]
     places = [{} for _ in logs]
@@ -133,35 +139,38 @@ def _ahead(model: Model, cost: Cost | None) -> _Ahead | None:
 
 
 def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]], Array, Array]:
-    """Places, every surface's lowest ln loss, and its ln N or NaN, at each budget, shape (draws, m).
+    """Places, every surface's lowest ln loss so far, and its ln N or NaN, at ascending budgets, shape (draws, m).
 
     Where most surfaces have no optimum, or the rows lie near a line, all are read at one place instead: N and D share
     what the budget adds to the cell of the largest compute. So are larger budgets among those that are quoted, lest the
-    loss jump between the two. Where that takes more examples than there are, it is all of them instead, and the size
-    that they leave.
+    loss jump between the two. From where that takes more examples than there are, it is all of them instead, and the
+    size that they leave.
     """
     at = largest_cell(model.rows)
     minima = valley(model.posterior.log_loss, model.posterior.axes, cost, log_c)
     has = (np.isfinite(minima.log_n).mean(axis=0) > MAJORITY) & (near_line(model.rows) is None)
-    has[-len(REACHES) :] = np.logical_and.accumulate(has[-len(REACHES) :])
+    beyond = log_c > float(cost.of(model.rows).max()) + CLOSE
+    has[beyond] = np.logical_and.accumulate(has[beyond])
     more = (log_c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
     log_n = at["N"] + more / cost.kappa_n
     log_n[has] = np.nanmedian(minima.log_n[:, has], axis=0)
     log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
     most = math.log(model.rows.examples or math.inf)
-    short = log_d > most + 1e-9
+    short = np.logical_or.accumulate(log_d > most + CLOSE)
     log_d, has = np.where(short, most, log_d), has & ~short
     log_n = np.where(short, (log_c - cost.constant - cost.kappa_d * log_d) / cost.kappa_n, log_n)
     values = np.where(has, minima.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
     sizes = zip(np.exp([log_n, log_d]).T.tolist(), has.tolist(), short.tolist(), strict=True)
     places = [{"N": n, "D": d, "optimal": best, "all_examples": full or None} for (n, d), best, full in sizes]
-    return places, values, np.where(has, minima.log_n, np.where(short, log_n, np.nan))
+    best_n = np.where(has, minima.log_n, np.where(short, log_n, np.nan))
+    return places, np.minimum.accumulate(values, axis=1), best_n
 
 
 def lowest_at(model: Model, cost: Cost, log_c: float) -> tuple[dict[str, Any], Array]:
     """Where the loss is read at one compute, such as `losses_ahead` has it, and every surface's ln loss, (draws,)."""
-    places, values, _ = _lowest(model, cost, np.array([log_c]))
-    return places[0], values[:, 0]
+    others = np.append(budgets(model.rows, cost), float(cost.of(model.rows).max()) + np.log(REACHES))
+    places, values, _ = _lowest(model, cost, np.append(others[others < log_c - CLOSE], log_c))
+    return places[-1], values[:, -1]
 
 
 def line_of(model: Model, ray: Ladder) -> Array:

@@ -185,6 +185,10 @@ def _asked(model: Model, cost: Cost | None, predict: Mapping[str, float]) -> Ask
         return AskedLoss(why=NOT_ASKED)
     if [*predict] == ["C"] and cost is not None and len(model.inputs) == 2:
         place, draws = lowest_at(model, cost, float(np.log(predict["C"])))
+        if not (place["optimal"] or place["all_examples"] or predict["C"] >= float(np.exp(cost.of(model.rows).max()))):
+            return AskedLoss(
+                why="The rows show no best size at that compute: give predict.N=… and predict.D=….", at=predict
+            )
         sizes = {k: place[k] for k in "ND"}
         reach, beyond = reach_of(model.rows, {k: float(np.log(v)) for k, v in {**predict, **sizes}.items()})
         loss = median_of(draws, model.level).exp()
