@@ -103,7 +103,7 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     """The key of every number that is quoted, and the doubts that do not concern all of them."""
     headline, floor = fits.headline, fits.headline.floor
     tried = [bool(one.optimal and one.tried) for one in headline.sizes if one.reach <= 1]
-    few = [(FAIR, f"N* inside the grid at {sum(tried)} of {len(tried)} budgets")] * (2 * sum(tried) < len(tried))
+    few = [(FAIR, f"{sum(tried)} of {len(tried)} best sizes inside the grid")] * (2 * sum(tried) < len(tried))
     rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
     for key, slope in (_slopes(fits) | rays).items():
         yield key, doubt(f"loss {{}} at {FACTOR:g} times {key[-1]}", reach(slope)) + _flagged(fits, flags.SLOPES)
