@@ -224,7 +224,7 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         (
             {},
             ("laws=additive,kaplan",),
-            "write `laws=[additive,kaplan]` where the key takes a list, or give",
+            "write `laws=[additive,kaplan]` where a list is meant, or give",
         ),
         ({}, ("where=N>4",), "but got `where=N>4`: mend it, or quote text twice: `where='\"N>4\"'`."),
         ({}, ("where='N >> 4'",), "(RShift is not among them): write one such as `width >= 4`."),

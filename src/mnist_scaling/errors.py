@@ -109,10 +109,7 @@ def _explain_hydra(error: BaseException, known_keys: Callable[[], list[str]]) ->
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
         rule, fix = "is a sweep", "add `-m` to tune every cell"
         if "hydra.sweeper.n_trials" not in known_keys():  # a command that runs no sweep
-            rule, fix = (
-                "must stand in brackets",
-                f"write `{match[1].replace('=', '=[', 1)}]` where the key takes a list",
-            )
+            rule, fix = "must stand in brackets", f"write `{match[1].replace('=', '=[', 1)}]` where a list is meant"
         return f"A list of values {rule}, but got `{match[1]}` for a single run: {fix}, or give one value."
     if match := re.search(r"Error merging override ~(\S+)", text):
         return f"A run must have all of its keys, but `~{match[1]}` takes one away: leave it out, or give one."

@@ -227,10 +227,9 @@ def _intervals(axes: Axes, data: AnswerFigure) -> None:
             arms = [[number.value - number.low], [number.high - number.value]] if number.bounded else None
             axes.errorbar([number.value], [place], xerr=arms, fmt="o", color=style.INK, capsize=2.5, linewidth=1.1)
             ends += [number.value, *((number.low, number.high) if number.bounded else ())]
+    axes.locator_params(axis="x", nbins=6)
     if ends and min(ends) > 0 and max(ends) > WIDE * min(ends):
         axes.set_xscale("log")
-    else:
-        axes.locator_params(axis="x", nbins=6)
     if ends and min(ends) <= 0 <= max(ends):
         axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0)
     axes.set_yticks(range(len(names)), [textwrap.fill(style.plain(name), 42) for name in names])

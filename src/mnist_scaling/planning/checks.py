@@ -211,7 +211,7 @@ FLAGGED: Mapping[str, tuple[str, Asks]] = {
     flags.CHANCE_LEVEL: ("No loss is known to be near that of guessing.", (TRIALS,)),
     flags.COLLINEAR: ("N and D move apart from each other, or are not both known.", ()),
     flags.NON_MONOTONE: ("No loss rises with N or D by more than its noise, where one is known.", (TRIALS, REPEATS)),
-    flags.GRID_EDGE: ("At few budgets is the best model the smallest or the largest one tried.", ()),
+    flags.GRID_EDGE: ("On few isoFLOP curves is the best model the smallest or the largest one tried.", ()),
     flags.TOO_FEW_CELLS: ("Every law that was asked for has rows enough.", ()),
     flags.SEED_OUTLIER: ("No repeats scatter more than others, and no cell is far off the law.", (REPEATS, TRIALS)),
     flags.FLOOR_NOT_IDENTIFIED: ("No floor is quoted that the data do not show.", ()),

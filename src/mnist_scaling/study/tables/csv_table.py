@@ -25,8 +25,7 @@ def read_table(path: str | Path, required: Iterable[str] = (), **options: Any) -
     """Read a CSV table with a header, by options of `pandas.read_csv`, and check its shape and required columns.
 
     Rows are numbered by their place below the header, from 0; a blank line has a place but no row. InputError tells
-    that the file is absent, is not CSV, has more or fewer fields in a row than in its header, or lacks a column.
-    A mapping `required` has the key of the command line by which each was named.
+    that the file is absent, is no CSV, or lacks a column; a mapping `required` has the key by which each was named.
     """
     path = Path(path)
     if not path.is_file():
