@@ -45,6 +45,13 @@ class LossAhead(Interval):
     tried: bool | None = field(default=None, metadata=OMITTED)
     """Whether N and D lie in the range of the rows."""
 
+    @property
+    def way(self) -> str:
+        """How it is reached, in words."""
+        if self.all_examples:
+            return "with all the examples there are"
+        return "at the best size for it" if self.optimal is not False else "if model and data grow together"
+
 
 @dataclass(frozen=True)
 class KeptSurfaces:
@@ -198,7 +205,11 @@ def placed(model: Model, cost: Cost | None, point: Mapping[str, float], key: str
             given["N"] = (given["D"] - ray.log_k) / ray.power if "D" in given else (given["C"] - constant) / slope
         given.setdefault("D", ray.log_k + ray.power * given["N"])
         log_c = float(slope * given["N"] + constant)
-    elif cost is not None and {"N", "D"} <= given.keys():
+    elif cost is not None and len(given.keys() & {"N", "D", "C"}) > 1:
+        if "N" not in given:
+            given["N"] = (given["C"] - cost.constant - cost.kappa_d * given["D"]) / cost.kappa_n
+        if "D" not in given:
+            given["D"] = (given["C"] - cost.constant - cost.kappa_n * given["N"]) / cost.kappa_d
         log_c = float(cost.log_c(np.array(given["N"]), np.array(given["D"])))
     if not math.isnan(log_c):
         rule = f"The C of a point must be that of its N and D, about {math.exp(log_c):.3g} by this table"

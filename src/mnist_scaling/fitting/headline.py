@@ -192,7 +192,8 @@ def _asked(model: Model, cost: Cost | None, predict: Mapping[str, float]) -> Ask
         sizes = {k: place[k] for k in "ND"}
         reach, beyond = reach_of(model.rows, {k: float(np.log(v)) for k, v in {**predict, **sizes}.items()})
         loss = median_of(draws, model.level).exp()
-        return AskedLoss(**vars(loss), at={**predict, **sizes}, reach=reach, beyond=beyond)
+        way = LossAhead(optimal=place["optimal"], all_examples=place["all_examples"]).way
+        return AskedLoss(**vars(loss), at={**predict, **sizes}, reach=reach, beyond=f"{beyond}, {way}")
     try:
         point = placed(model, cost, {k: float(np.log(v)) for k, v in predict.items()}, "predict")
     except InputError as error:

@@ -41,16 +41,14 @@ def page(title: str, question: str, scale: str, sections: Sequence[Section], com
 
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
-    rows = [
-        [number["meaning"], Interval.of(number), number["trust"], slot] for slot, number in record["numbers"].items()
-    ]
+    rows = [[n["meaning"], Interval.of(n), n.get("trust", ""), slot] for slot, n in record["numbers"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
         "trusted": trusted(record["trust"], record["reasons"]),
         "svg": section.svg,
         "file": section.file,
         "cells": section.cells,
-        "numbers": TextTable(["number", "value and 95 % interval", "slot of the question's file"], rows),
+        "numbers": TextTable(["number", "value and 95 % interval", "trust", "slot of the question's file"], rows),
         "effort": f"{plural(record['cells'], 'cell')}, {record['minutes']:.1f} minutes of runs, added up.",
         "commands": [
             shlex.join(["python", "-m", "mnist_scaling.train", "-m", *study["overrides"]])

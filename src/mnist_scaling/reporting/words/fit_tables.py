@@ -7,7 +7,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mnist_scaling.fitting.ahead import LossAhead
 from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -103,7 +102,7 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
         words = [places.get(key.split("_")[0], ""), _in_words(key, quoted)]
         rows.append((key, name, quoted, ": ".join(filter(None, words))))
     for one in headline.loss:
-        where = line or (size_of(one) if one.N is not None else "")
+        where = line or (one.way if one.N is not None else "")
         times = Markup("C<sub>max</sub>") if brief else "times the largest compute"
         rows.append((f"loss_{one.reach:g}", Markup("loss at {:g} {}").format(one.reach, times), one, where))
     note = (
@@ -116,7 +115,10 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     if brief:
         ahead = dict.fromkeys(words for *_, words in rows[len(rows) - len(headline.loss) :] if words)
         sizes = " or, farther off, ".join(ahead)
-        note = f"C_max is the largest compute{f'; losses hold {sizes}' * bool(sizes)}." if headline.loss else ""
+        unlimited = ", a, b and c for any number of them" * any(one.all_examples for one in headline.loss)
+        note = (
+            f"C_max is the largest compute{f'; losses hold {sizes}{unlimited}' * bool(sizes)}." if headline.loss else ""
+        )
         rows = [row for row in rows if row[2].known and row[0] not in ("misfit", "asked")]
         return TextTable(head[:4], [[name, *_shown(one), trust_in(fits, key, 1)] for key, name, one, _ in rows], note)
     return TextTable(head, [[name, *_shown(one), trust_in(fits, key), words] for key, name, one, words in rows], note)
@@ -153,21 +155,14 @@ def sizes_table(fits: Fits) -> TextTable | None:
     for one in fits.headline.sizes:
         ends = f" [{count(one.N_low)}, {count(one.N_high)}]" if one.N_low and one.N_high else ""
         sizes = f"{count(one.N or 0.0)}{ends}", count(one.D or 0.0)
-        rows.append([power_of_ten(one.C), *sizes, estimate(one), size_of(one), "yes" if one.tried else "no"])
+        rows.append([power_of_ten(one.C), *sizes, estimate(one), one.way, "yes" if one.tried else "no"])
     note = (
         "Read off the model's surfaces, as the exponents of N* and D* are, which hold for any number of examples. The "
-        "budgets are nine over the range of C, and larger ones; isoFLOP curves have others. A size that was not tried "
-        "is smaller or larger than any that was, or has such an amount of data."
+        "budgets are nine over the range of C, and larger ones; isoFLOP curves have others. A model of just "
+        "that N need not exist."
     )
-    head = ["C", f"N, {fits.level} interval", "D", "loss", "what it is", "was it tried?"]
+    head = ["C", f"N, {fits.level} interval", "D", "loss", "what it is", "inside the grid?"]
     return TextTable(head, rows, note, "Which model for which compute?") if rows else None
-
-
-def size_of(one: LossAhead) -> str:
-    """How a loss at a compute is reached."""
-    if one.all_examples:
-        return "with all the examples there are, and the model that the compute then allows"
-    return "at the best size for it" if one.optimal is not False else "if model and data grow together"
 
 
 def counts_table(fits: Fits) -> TextTable | None:
