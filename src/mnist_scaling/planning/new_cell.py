@@ -119,17 +119,15 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell whose loss is lowest, by the model's median, of those that take no more than this compute."""
     flops, costs = float(target["flops"]), of.costs["flops"]
     require(len(target) == 1, "`target.flops` must stand alone, because it chooses the rest: leave the others out.")
-    if costs.notna().any() and flops <= costs.max():
-        rule = f"`target.flops` must lie beyond the largest compute that was measured, {costs.max():.4g}"
-        fix = f"raise it; within the data `fit … predict.C={flops:.4g}` says the best size."
-        raise InputError(f"{rule}, but got {flops:.4g}: {fix}")
+    rule = f"`target.flops` must lie beyond the largest compute that was measured, {costs.max():.4g}"
+    fix = f"raise it; within the data `fit … predict.C={flops:.4g}` says the best size."
+    require(not flops <= costs.max(), f"{rule}, but got {flops:.4g}: {fix}")
     if of.model.inputs == ("C",) or (of.model.ray is not None and not of.is_study):
         return NewCell({}, {}, {"C": flops}, "as given")
     cells = list(_cells_of(of, flops))
-    if not cells:
-        rule = f"A cell must take the {flops:.4g} FLOPs that were asked for"
-        beyond = f"none does within the study's data and {LARGER:g} times its sizes"
-        raise InputError(f"{rule}, but {beyond}: give fewer, or the cell itself by N and D or the study's axes.")
+    rule = f"A cell must take the {flops:.4g} FLOPs that were asked for"
+    beyond = f"none does within the study's data and {LARGER:g} times its sizes"
+    require(bool(cells), f"{rule}, but {beyond}: give fewer, or the cell itself by N and D or the study's axes.")
     return min(cells, key=lambda cell: float(np.median(log_loss(of, cell.at))))
 
 

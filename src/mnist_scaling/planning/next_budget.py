@@ -40,12 +40,10 @@ class NextBudget:
 
 def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
     """Continue the arg-mins of a table to a budget, by default one more of its last steps."""
-    require("C" in of.table.inputs, "A next budget needs the FLOPs of each run, but there are none: give columns.C=….")
     best = best_of_each_budget(of.table)
     best = best[np.argsort(of.table.inputs["C"][best])]
     x, y = np.log(of.table.inputs["C"][best]), of.table.y[best]
-    if len(x) < FEWEST:
-        raise InputError(f"A line needs {FEWEST} budgets, but the table has {len(x)}: add some, or give target.N=….")
+    require(len(x) >= FEWEST, f"A line needs {FEWEST} budgets, but the table has {len(x)}: add some, or give target.N.")
     at = 2 * x[-1] - x[-2] if budget is None else float(np.log(budget))
     if at <= x[-1]:
         rule = f"`target.flops` must lie beyond the largest budget, {np.exp(x[-1]):.4g}"
