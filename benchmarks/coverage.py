@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from coverage_suite import BUDGETS, QUANTITIES, SETS, SLOPES, Condition, conditions, log_loss, table_of, truth_of
 
-from mnist_scaling.fitting.ahead import losses_ahead
+from mnist_scaling.fitting.ahead import REACHES, losses_ahead
 from mnist_scaling.fitting.frontier.parametric import fit_cost, valley
 from mnist_scaling.fitting.laws.base import Array, largest, middle
 from mnist_scaling.fitting.misfit.posterior import Model, Posterior, surface
@@ -57,7 +57,7 @@ def draws_of(found: Posterior, table: Table, condition: Condition) -> dict[str, 
 def losses_of(found: Posterior, table: Table, condition: Condition) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Intervals of the losses beyond the table as the headline quotes them, and the truths where they are its own."""
     truth, intervals, truths, least = truth_of(condition), {}, {}, np.inf
-    for one in losses_ahead(Model(found, table, 0.0, LEVEL[1] - LEVEL[0]), fit_cost(table))[0]:
+    for one in losses_ahead(Model(found, table, 0.0, LEVEL[1] - LEVEL[0]), fit_cost(table))[0][-len(REACHES) :]:
         key = f"loss x {one.reach:g}"
         true = truth.values[key]
         if not one.optimal:

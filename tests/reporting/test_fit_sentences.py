@@ -105,6 +105,8 @@ def test_a_number_is_trusted_as_far_as_its_effect_is_known() -> None:
     high = dict.fromkeys(("slope_N", "slope_D", "N_exponent", "floor", "loss_8"), "high")
     assert trust(fits(**KNOWN)) == high | {"loss_30": "fair"}
     assert answer(fits(**KNOWN)).trust == "high"
+    shown = answer(fits(**KNOWN | {"slope_N": Interval(0.02, -0.03, 0.06)})).numbers["slope_N"]
+    assert (shown.trust, shown.reasons) == ("fair", ["may be 0"])
     fair, low = Interval(0.4, 0.3, 0.5), Interval(0.4, 0.1, 0.7)  # 4^0.1 = 1.15, 4^0.3 = 1.52
     wide = fits(**KNOWN | {"slope_N": fair, "slope_D": low, "floor": Interval(0.1, 0, 0.2)})
     assert [trust(wide)[key] for key in ("slope_N", "slope_D", "floor")] == ["fair", "low", "low"]

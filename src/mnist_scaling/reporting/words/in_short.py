@@ -106,8 +106,9 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     few = [(FAIR, f"{sum(tried)} of {len(tried)} best sizes inside the grid")] * (2 * sum(tried) < len(tried))
     rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
     for key, slope in (_slopes(fits) | rays).items():
-        own = doubt(f"loss {{}} at {FACTOR:g} times {key[-1]}", reach(slope)) or [(FAIR, "may be 0")] * (slope.low <= 0)
-        yield key, own + _flagged(fits, flags.SLOPES)
+        own = doubt(f"loss {{}} at {FACTOR:g} times {key[-1]}", reach(slope))
+        zero = [(FAIR, "may be 0")] * (slope.low <= 0 and reach(slope) > CLOSE / 10)
+        yield key, (own or zero) + _flagged(fits, flags.SLOPES)
     for key, what in {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "loss"}.items():
         if (one := getattr(headline, key)).known:
             yield key, doubt(f"{what} {{}} at {FACTOR:g} times C", reach(one)) + few + _flagged(fits, flags.EXPONENTS)
