@@ -80,7 +80,15 @@ class Result:
 def analyse(table: Table, options: Options | None = None) -> Result:
     """Fit every law that the table can hold, compare them, and say what is wrong.
 
-    It raises InputError when nothing can be fitted at all.
+    Parameters
+    ----------
+    table : Table
+    options : Options, optional
+
+    Raises
+    ------
+    InputError
+        When nothing can be fitted at all.
     """
     options = options or Options()
     given, rng = table, np.random.default_rng(options.seed)

@@ -106,7 +106,12 @@ class Table:
         The loss is their mean and its standard error their scatter over the root of their number; copies, which agree
         in the loss, too, count once. A cell of one row stays as it is. Rows whose C differs by more than
         `SAME_COST` are other cells, and with C and without N or D nothing is folded: runs of one budget may be of
-        different models. Two arms are compared by `keys`: inputs whose equality makes rows one cell, instead.
+        different models.
+
+        Parameters
+        ----------
+        keys : sequence of str, optional
+            Inputs whose equality makes rows one cell, instead of that rule: what two arms are compared by.
         """
         if not keys and "C" in self.inputs and not self.has(("N", "D")):
             return self
@@ -231,9 +236,21 @@ def make_table(
 ) -> Table:
     """Check plain arrays and make a `Table` of them; rows with an empty number are left out by the caller.
 
-    Errors call the table `source`, its columns by `headers` ("loss", "N", … to what the file calls them), and name the
-    lines of `rows`, which are numbers in the file. It raises InputError when lengths differ, a value is not finite and
-    positive, or nothing is left to fit.
+    Parameters
+    ----------
+    loss, inputs, se, repeats, flags, conventions
+        As in `Table`.
+    source : str
+        What errors call the table.
+    rows : array of int, optional
+        Number of each row in its file, which errors name by its line.
+    headers : mapping of str to str, optional
+        What the file calls "loss", "N", …
+
+    Raises
+    ------
+    InputError
+        When lengths differ, a value is not finite and positive, or nothing is left to fit.
     """
     loss, inputs = np.asarray(loss, float), {k: np.asarray(v, float) for k, v in inputs.items()}
     if not inputs:

@@ -40,6 +40,7 @@ class NextBudget:
 
 def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
     """Continue the arg-mins of a table to a budget, by default one more of its last steps."""
+    require("C" in of.table.inputs, "A next budget needs the FLOPs of each run, but there are none: give columns.C=….")
     best = best_of_each_budget(of.table)
     best = best[np.argsort(of.table.inputs["C"][best])]
     x, y = np.log(of.table.inputs["C"][best]), of.table.y[best]

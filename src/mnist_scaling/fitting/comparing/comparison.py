@@ -106,9 +106,19 @@ def compare(
 ) -> Comparison:
     """Compare arm b with arm a: differences are b - a.
 
-    A twin is an arm, which need not be one of these two, and itself tuned again with another seed: what the two differ
-    by is luck. It raises InputError when the arms share no range of sizes, or too few cells, a twin has other cells
-    than its arm, or the target lies below what both cover.
+    Parameters
+    ----------
+    a, b : Arm
+    options : ComparisonOptions, optional
+    twin : pair of Arm, optional
+        An arm, which need not be one of these two, and itself tuned again with another seed: what the two differ by is
+        luck.
+
+    Raises
+    ------
+    InputError
+        When the arms share no range of sizes, or too few cells, a twin has other cells than its arm, or the target lies
+        below what both cover.
     """
     options = options or ComparisonOptions()
     rng = np.random.default_rng(options.seed)

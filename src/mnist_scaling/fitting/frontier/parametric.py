@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -144,11 +143,13 @@ def budgets(table: Table, cost: Cost) -> Array:
     return np.linspace(c.min(), c.max(), 9)
 
 
-def _points(log_c: Array, minima: Valley) -> list[dict[str, Any]]:
-    """Medians over the surfaces at the budgets at which most have an optimum."""
-    most = np.isfinite(minima.log_n).mean(axis=0) > MAJORITY
-    middle = [np.nanmedian(k[:, most], axis=0) for k in (minima.log_n, minima.log_d, minima.log_loss)]
-    return [dict(zip(("C", "N", "D", "loss"), row, strict=True)) for row in np.exp([log_c[most], *middle]).T.tolist()]
+def _points(log_c: Array, minima: Valley) -> list[dict[str, float]]:
+    """Medians over the surfaces at the budgets at which most of them have an optimum."""
+    inside = np.isfinite(minima.log_n).mean(axis=0) > MAJORITY
+    with np.errstate(invalid="ignore"):
+        middle = [np.nanmedian(k[:, inside], axis=0) for k in (minima.log_n, minima.log_d, minima.log_loss)]
+    rows = np.exp([log_c[inside], *middle]).T
+    return [dict(zip(("C", "N", "D", "loss"), map(float, row), strict=True)) for row in rows]
 
 
 PER_EXAMPLE = "FLOPs per example"

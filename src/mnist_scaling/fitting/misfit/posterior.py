@@ -131,10 +131,22 @@ class Model:
 
 
 def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[str | Law] | None = None) -> Posterior:
-    """The posterior of one table of a row for each cell, whose law may be wrong; draws depend on `rng` and on it alone.
+    """The posterior of one table, whose law may be wrong.
 
-    `laws` are base laws of the same inputs, by name or as they are, instead of the usual ones for the table's inputs.
-    It raises InputError when the table can hold none of them.
+    Parameters
+    ----------
+    table : Table
+        Rows, one for each cell; with or without standard errors of repeats.
+    draws : int
+    rng : numpy.random.Generator
+        The draws depend on it and the table only.
+    laws : sequence of str or Law, optional
+        Base laws, of the same inputs, by name or as they are; the usual ones for the table's inputs when left out.
+
+    Raises
+    ------
+    InputError
+        When the table can hold none of the laws.
     """
     base = [get_law(law) if isinstance(law, str) else law for law in laws or _usual(table)]
     axes = Axes.of(table.logs(base[0].inputs))
