@@ -114,6 +114,14 @@ def test_a_number_is_trusted_as_far_as_its_effect_is_known() -> None:
     assert (answer(wide).trust, answer(wide).numbers["floor"].reasons) == ("low", ["may be 0"])
 
 
+def test_budgets_without_a_best_size_count_as_such() -> None:
+    """They are not among `sizes`, so that their number alone would say that all best sizes are inside the grid."""
+    best = LossAhead(0.5, 0.48, 0.52, reach=0.5, C=1e17, N=1e3, D=1e4, optimal=True, tried=True)
+    few, most = (answer(fits(**KNOWN | {"sizes": [best] * number})).numbers["N_exponent"] for number in (2, 5))
+    assert (few.trust, few.reasons) == ("fair", ["2 of 9 best sizes inside the grid"])
+    assert most.trust == "high"
+
+
 def cells(number: int) -> list[dict[str, Any]]:
     return [{"row": i, "N": 1e2, "D": 1e4} for i in range(number)]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.errors import InputError, require
-from mnist_scaling.fitting.frontier.parametric import Cost, budgets, valley
+from mnist_scaling.fitting.frontier.parametric import INSIDE, Cost, budgets, valley
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Model, surface
 from mnist_scaling.fitting.rows import SAME_LEVEL, Table
@@ -23,8 +23,8 @@ REACHES = (2.0, 4.0, 8.0, 30.0)
 CLOSE = 1e-9
 """Budgets and amounts of data that are so close in logs are one."""
 
-KEPT, INSIDE = 250, 9
-"""Surfaces that fits.json keeps for a page that asks what if, and budgets of the table that it shows them at."""
+KEPT = 250
+"""Surfaces that fits.json keeps for a page that asks what if."""
 
 
 @dataclass(frozen=True)

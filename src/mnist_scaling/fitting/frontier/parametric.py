@@ -137,10 +137,14 @@ def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: 
     return Frontier("parametric", intervals, _points(log_c, minima), status, valley=minima)
 
 
+INSIDE = 9
+"""Budgets over the compute of a table."""
+
+
 def budgets(table: Table, cost: Cost) -> Array:
-    """Nine budgets in logs over the table's range of compute, shape (9,)."""
+    """Budgets in logs over the table's range of compute, shape (`INSIDE`,)."""
     c = cost.of(table)
-    return np.linspace(c.min(), c.max(), 9)
+    return np.linspace(c.min(), c.max(), INSIDE)
 
 
 def _points(log_c: Array, minima: Valley) -> list[dict[str, float]]:

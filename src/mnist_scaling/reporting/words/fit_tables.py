@@ -105,17 +105,17 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
         where = line or (one.way if one.N is not None else "")
         times = Markup("C<sub>max</sub>") if brief else "times the largest compute"
         rows.append((f"loss_{one.reach:g}", Markup("loss at {:g} {}").format(one.reach, times), one, where))
+    ahead = dict.fromkeys(words for *_, words in rows[len(rows) - len(headline.loss) :] if words)
+    sizes = " or, farther off, ".join(ahead)
     unlimited = ", a, b and c for any number of them" if any(one.all_examples for one in headline.loss) else ""
     note = (
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
         "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance. Trust "
         "is high at most where what a number says is known to 10 %, and fair to 30 %; an exponent says what four times "
         "the size, data or compute changes."
-    ) + (f" Losses hold with all the examples there are{unlimited}." if unlimited else "")
+    ) + (f" Losses hold {sizes}{unlimited}." if unlimited else "")
     head = ["number", "value", f"{fits.level} interval", "trust", "in words"]
     if brief:
-        ahead = dict.fromkeys(words for *_, words in rows[len(rows) - len(headline.loss) :] if words)
-        sizes = " or, farther off, ".join(ahead)
         hold = f"; losses hold {sizes}{unlimited}" if sizes else ""
         note = f"C_max is the largest compute{hold}." if headline.loss else ""
         rows = [row for row in rows if row[2].known and row[0] not in ("misfit", "asked")]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import EXACT
+from mnist_scaling.fitting.frontier.parametric import INSIDE
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits, Trust
 from mnist_scaling.reporting.text import estimate, factor, listing, number
@@ -102,8 +103,9 @@ def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
 def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     """The key of every number that is quoted, and the doubts that do not concern all of them."""
     headline, floor = fits.headline, fits.headline.floor
-    tried = [bool(one.optimal and one.tried) for one in headline.sizes if one.reach <= 1]
-    few = [(FAIR, f"{sum(tried)} of {len(tried)} best sizes inside the grid")] * (2 * sum(tried) < len(tried))
+    inside = sum(bool(one.optimal and one.tried) for one in headline.sizes if one.reach <= 1)
+    few = [(FAIR, f"{inside} of {INSIDE} best sizes inside the grid")]
+    few = few if headline.sizes and 2 * inside < INSIDE else []
     rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
     for key, slope in (_slopes(fits) | rays).items():
         own = doubt(f"loss {{}} at {FACTOR:g} times {key[-1]}", reach(slope))
