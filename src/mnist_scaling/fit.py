@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import hydra
@@ -19,7 +20,7 @@ from mnist_scaling import cli
 from mnist_scaling.arms.optuna_runs import write_runs
 from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, tuned_cells
 from mnist_scaling.config import JSON, build
-from mnist_scaling.config.fit_schema import FitConfig
+from mnist_scaling.config.fit_schema import FitConfig, RowsConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.ahead import Foreseen, leave_future_out
 from mnist_scaling.fitting.analysis import Result, analyse
@@ -35,6 +36,9 @@ from mnist_scaling.study.files import DamagedFileError, checksum, read_json, wri
 from mnist_scaling.study.flags import TOO_FEW_CELLS, for_study
 from mnist_scaling.study.tables.cell_runs import certified
 from mnist_scaling.study.tables.fitted_rows import ArmRows
+
+PLANNED = {one.name for one in fields(RowsConfig)} - {"out", "format"}
+"""Keys of the rows that were fitted, which `plan` takes, too."""
 
 LARGER = 4.0
 """Best settings are predicted for a model that is so many times the largest, where no other is asked for."""
@@ -83,6 +87,11 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     if written:
         _keep_another_tables(path, source.path)
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
+    if fits.headline.laws and overrides:  # so a plan has a law of one arm to rest on
+        rows = [one for one in overrides if re.split(r"[.=]", one)[0] in PLANNED]
+        plan = f"`{shlex.join(['python', '-m', 'mnist_scaling.plan', *rows])}`"
+        advised = f"{fits.answer.next} {plan} says where, and which runs would narrow these numbers.".strip()
+        fits = replace(fits, answer=replace(fits.answer, next=advised))
     fits = replace(fits, data=data, config=asdict(config), command=command)
     text = json.dumps(plain(fits), indent=1, allow_nan=False) + "\n"
     if written:

@@ -165,9 +165,10 @@ def test_the_short_form_fits_a_terminal(study: str) -> None:
     """24 lines of 80 characters, the line that names the file among them; every number has a value and its trust."""
     kept = read_fits(REFERENCE / study)
     out = io.StringIO()
-    found = replace(kept, answer=answer(kept))
+    found = replace(kept, answer=replace(answer(kept), next=kept.answer.next))
     terminal.show(fit_summary(found, details=False), Console(file=out, width=80, highlight=False))
     lines = out.getvalue().splitlines()
     assert len(lines) < 24
+    assert f"`python -m mnist_scaling.plan name={study}`" in " ".join(lines)
     assert max(map(len, lines)) <= 80
     assert len([line for line in lines if re.search(r"\d  +\[.*\]  +(high|fair|low)", line)]) == 10

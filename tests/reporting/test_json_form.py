@@ -52,6 +52,12 @@ def test_damage_is_an_error(form: object) -> None:
         read(Outer, form)
 
 
-def test_a_fit_is_read_as_it_was_written(grid: Path) -> None:
+def test_a_fit_is_read_as_it_was_written(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (grid / "fits.json").read_text()
     assert json.dumps(plain(read_fits(grid)), indent=1) + "\n" == text
+    assert capsys.readouterr().out == ""
+    older = json.loads(text)
+    del older["answer"]["numbers"]
+    (tmp_path / "fits.json").write_text(json.dumps(older))
+    read_fits(tmp_path)
+    assert "fits.json was written by another version" in capsys.readouterr().out

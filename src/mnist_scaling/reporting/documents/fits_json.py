@@ -18,7 +18,7 @@ from mnist_scaling.fitting.fitted import HoldOut
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.uncertainty.interval import INLINE, OMITTED, UNKNOWN, Interval
-from mnist_scaling.reporting.documents.json_form import read
+from mnist_scaling.reporting.documents.json_form import plain, read
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
@@ -167,4 +167,6 @@ def read_fits(folder: Path) -> Fits:
         fits = None
     if fits is None or not all(arm.name for arm in fits.arms):
         raise InputError(f"{path} must hold laws and arms as `fit` writes them, but is damaged: {again} again.")
+    if plain(fits) != record:
+        print(f"Note: {path} was written by another version, so parts of it may be missing: {again} again.")
     return fits

@@ -65,7 +65,9 @@ def compute(study: Study) -> Compute | Missing:
     by = (label(size) if study.is_study else study.call("N")) if size else None
     said = "nearest law"
     if law is None and (best := study.fits.frontier.get("parametric")) is not None and best.loss_exponent.known:
-        law = pd.DataFrame(best.points)[["C", "loss"]].astype(float).set_axis(["x", "loss"], axis=1)
+        law = pd.DataFrame(best.points)[["C", "loss", "D"]].astype(float).set_axis(["x", "loss", "D"], axis=1)
+        if law.pop("D").max() > rows["D"].max():
+            note += " The law's line ends with more examples than were seen, and so below what these can give."
         said = f"law: slope {number(best.loss_exponent.value, 2)}"
     names = (f"{study.call('loss')}{study.unit}", by)
     return Compute(cells.astype({"C": float}), frontier.sort_values("C"), told, note, names, law, said)

@@ -37,6 +37,8 @@ def opening(study: Study) -> list[Markup]:
     sizes = [f"{span(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
     sizes = sizes[:2] if study.is_study else sizes
     what = plural(len(cells), "cell" if study.is_study else "row") + (f" ({grid})" if grid else "")
+    measured = int(cells["loss"].notna().sum())
+    what += f", {measured} of them measured" if measured < len(cells) else ""
     table = "" if study.is_study else f" of {study.table}"
     out = [Markup("{}{}; {}.").format(what, table, ", ".join(sizes))]
     if where := study.fits.settings["where"]:
