@@ -62,6 +62,7 @@ def test_a_study(command, tmp_path):
     cells = rows()
     cells["flags"][4] = "search_edge;undertrained"
     cells["test_loss"][7] = ""
+    cells["tuned"] = ["yes"] * 15 + ["no"] + ["yes"] * 4
     write(tmp_path / "multirun/mine/cells.csv", cells)
     done = command(FIT, "name=mine", "bootstrap.draws=50", "details=true")
     assert done.returncode == 0, done.stderr
@@ -72,6 +73,7 @@ def test_a_study(command, tmp_path):
     assert found["laws"]["additive"]["n"] == 19
     assert found["data"]["left_out"] == [{"row": 7, "why": "no loss"}]
     assert {"search_edge", "undertrained"} <= {f["code"] for f in found["flags"]}
+    assert [cell["row"] for f in found["flags"] if f["code"] == "uncertified" for cell in f["cells"]] == [15]
     additive = found["laws"]["additive"]
     assert additive["holdout"]["n"] > 1
     assert found["laws"]["power_N"]["slice"]["fixed"] == "D"
@@ -169,14 +171,14 @@ def test_everything_on_at_once(command, tmp_path):
 
 
 def test_the_answer_is_the_first_thing_said_and_fits_a_screen(command, tmp_path):
-    """L(4 D) / L(D) = 4^-slope; the same sentence in the terminal and in the file, and json prints the file."""
+    """L(4 D) / L(D) of the model; the same sentence in the terminal and in the file, and json prints the file."""
     write(tmp_path / "multirun/mine/cells.csv", rows())
     done = command(FIT, "name=mine", "bootstrap.draws=50")
     found = json.loads((tmp_path / "multirun/mine/fits.json").read_text())
-    answer, slope = found["answer"], found["headline"]["slope_D"]
-    ratio, low, high = (4 ** -slope[key] for key in ("value", "high", "low"))
+    answer = found["answer"]
+    ratio, low, high = (found["headline"]["factors"]["D"][key] for key in ("value", "low", "high"))
     assert answer["sentence"].startswith(
-        f"Four times the data cuts the loss to {ratio:.2f} [{low:.2f}, {high:.2f}] of what it is at the largest cell;"
+        f"Four times the data should cut the loss to {ratio:.2f} [{low:.2f}, {high:.2f}] of what it is at the largest"
     )
     assert done.stdout.startswith(answer["sentence"])
     assert answer["trust"] in ("high", "fair", "low")

@@ -34,7 +34,8 @@ def printable(text: str) -> str:
 def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """Which known word is meant by one that is not known, as the end of a sentence; `otherwise` where none is near."""
     known = list(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.65)
+    alike = [one for one in known if one.lower() == word.lower()]
+    close = alike or get_close_matches(word, known, n=1, cutoff=0.65)
     return f"did you mean `{close[0]}`?" if close else otherwise or f"choose one of {', '.join(known)}."
 
 

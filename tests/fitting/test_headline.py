@@ -33,6 +33,11 @@ def test_slopes_are_those_of_the_truth_at_the_cell_of_the_largest_compute(normal
     loss = ADDITIVE["E"] + model + data
     assert normal.headline.slope_N.holds(ADDITIVE["alpha"] * model / loss)
     assert normal.headline.slope_D.holds(ADDITIVE["beta"] * data / loss)
+    # The truth bends towards its floor, so that four times the data leaves more of the loss than the slope says.
+    factor, more = normal.headline.factors["D"], data * 4 ** -ADDITIVE["beta"]
+    assert factor.holds((loss - data + more) / loss)
+    assert factor.value > 4**-normal.headline.slope_D.value
+    assert normal.headline.factors["N"].holds((loss - model * (1 - 4 ** -ADDITIVE["alpha"])) / loss)
     assert normal.headline.N_exponent.bounded
 
 
@@ -155,6 +160,8 @@ def test_along_a_ladder_one_exponent_is_quoted_and_none_by_itself(batch):
     assert ray.line.startswith("D = 2")
     assert ray.N.holds(0.25)
     assert ray.C.holds(0.125)
+    assert result.headline.factors["C"].holds(4**-0.125)
+    assert result.headline.factors["N"].holds(4**-0.25)
     for key in ("slope_N", "slope_D", "N_exponent", "D_exponent", "loss_exponent"):
         assert not getattr(result.headline, key).known
         assert "quote `ray`" in getattr(result.headline, key).why

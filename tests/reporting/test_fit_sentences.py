@@ -96,6 +96,7 @@ KNOWN: dict[str, Any] = {
     "floor": Interval(0.1, 0.098, 0.102),
     "loss": [LossAhead(0.5, 0.48, 0.52, reach=r, C=1e18) for r in (8, 30)],
     "at": {"N": 1e3, "D": 1e4},
+    "factors": {"N": Interval(1.0, 0.997, 1.003), "D": Interval(0.6, 0.58, 0.62)},
 }
 """Numbers of which each is known to 10 % in what it says."""
 
@@ -105,10 +106,11 @@ def test_a_number_is_trusted_as_far_as_its_effect_is_known() -> None:
     high = dict.fromkeys(("slope_N", "slope_D", "N_exponent", "floor", "loss_8"), "high")
     assert trust(fits(**KNOWN)) == high | {"loss_30": "fair"}
     assert answer(fits(**KNOWN)).trust == "high"
-    shown = answer(fits(**KNOWN | {"slope_N": Interval(0.02, -0.03, 0.06)})).numbers["slope_N"]
+    nothing = KNOWN["factors"] | {"N": Interval(0.97, 0.92, 1.04)}
+    shown = answer(fits(**KNOWN | {"slope_N": Interval(0.02, -0.03, 0.06), "factors": nothing})).numbers["slope_N"]
     assert (shown.trust, shown.reasons) == ("fair", ["may be 0"])
-    fair, low = Interval(0.4, 0.3, 0.5), Interval(0.4, 0.1, 0.7)  # 4^0.1 = 1.15, 4^0.3 = 1.52
-    wide = fits(**KNOWN | {"slope_N": fair, "slope_D": low, "floor": Interval(0.1, 0, 0.2)})
+    far = {"N": Interval(0.57, 0.5, 0.57 * 1.15), "D": Interval(0.57, 0.57 / 1.52, 0.8)}
+    wide = fits(**KNOWN | {"factors": far, "floor": Interval(0.1, 0, 0.2)})
     assert [trust(wide)[key] for key in ("slope_N", "slope_D", "floor")] == ["fair", "low", "low"]
     assert answer(wide).numbers["slope_N"].reasons == ["loss ± 15 % at 4 times N"]
     assert (answer(wide).trust, answer(wide).numbers["floor"].reasons) == ("low", ["may be 0"])

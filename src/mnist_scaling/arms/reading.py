@@ -32,9 +32,9 @@ from mnist_scaling.fitting.rows import Table
 from mnist_scaling.settings.setting_laws import CellTrials
 from mnist_scaling.settings.tuning_change import TunedCells
 from mnist_scaling.study import identity
-from mnist_scaling.study.columns import CONVENTIONS, SEED
+from mnist_scaling.study.columns import CONVENTIONS, NO, SEED
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, WARNING
+from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, UNCERTIFIED, WARNING
 from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, found_folder, is_kept, known_studies
 from mnist_scaling.study.missing import mixed_code, unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
@@ -91,7 +91,12 @@ class Source:
         columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
         conventions = None if self.study is None else CONVENTIONS
         table, left_out = read_columns(columns, self.rows.names, conventions, str(self.path), frame.index.tolist())
-        return replace(table, examples=self._examples(frame)), left_out
+        said = {} if self.study is None else frame.reindex(columns=["tuned"])["tuned"]
+        flags = [
+            (*own, UNCERTIFIED) if said.get(row) == NO else own
+            for own, row in zip(table.flags, table.rows, strict=True)
+        ]
+        return replace(table, examples=self._examples(frame), flags=tuple(flags)), left_out
 
     def _examples(self, cells: pd.DataFrame) -> float | None:
         """The training examples of the study's data set, times the most passes of the cells with the most of them."""

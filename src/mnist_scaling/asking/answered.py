@@ -13,10 +13,11 @@ from mnist_scaling.asking.question import SLOT
 from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.config.ask_schema import QUICK, SMOKE, Question
 from mnist_scaling.errors import InputError, nearest
+from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate, plural
-from mnist_scaling.reporting.words.in_short import CERTIFIED, FACTOR, FAIR, LEVELS, LOW, doubt, flagged, graded, reach
+from mnist_scaling.reporting.words.in_short import CERTIFIED, FAIR, LEVELS, LOW, doubt, flagged, graded, reach
 from mnist_scaling.study.files import checksum
 from mnist_scaling.study.flags import INFO, kind
 from mnist_scaling.study.tables.cell_runs import certified
@@ -95,7 +96,7 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
 
 def of_number(one: Number) -> Trust:
     """How far to trust a number by itself: as its interval leaves it."""
-    at = "" if one.factor else f" at {FACTOR:g} times as much"
+    at = "" if one.factor else f" at {TIMES:g} times as much"
     return graded([] if one.factor is None else doubt(f"{{}}{at}", reach(one.interval, one.factor)))
 
 

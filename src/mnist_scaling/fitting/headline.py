@@ -33,6 +33,9 @@ SLOPES = {"slope_N": "N", "slope_D": "D", "slope_C": "C"}
 MIDDLE_SLOPES = {f"middle_{key}": variable for key, variable in SLOPES.items()}
 """The same in the middle of the grid."""
 
+TIMES = 4.0
+"""How many times a size is taken to say what it does to the loss, and what an exponent of the frontier means."""
+
 NO_COMPUTE = "Losses are predicted by compute, which needs C, or N and D with a C that grows with both."
 """Why none is."""
 
@@ -80,6 +83,9 @@ class Headline:
     """Empty where every count of sizes gives the exponents of N."""
     loss: Sequence[LossAhead] = ()
     """At `ahead.REACHES` times the largest compute."""
+    factors: Mapping[str, Interval] = field(default_factory=dict)
+    """By size: the loss at `TIMES` times it over that at the largest cell; N and D while the other is held, but along a
+    ladder where the rows are on one."""
     sizes: Sequence[LossAhead] = ()
     """Which model for which compute: at budgets of the table, too."""
     no_loss: str = field(default="", metadata=OMITTED)
@@ -121,6 +127,7 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
         asked=_asked(model, cost, predict),
         counts=sizes,
         loss=[one for one in ahead if one.reach > 1],
+        factors=_factors(model, at),
         sizes=ahead if len(model.inputs) == 2 else (),
         no_loss="" if ahead else NO_COMPUTE,
         draws=draws,
@@ -148,6 +155,17 @@ def _slopes(model: Model, keys: Mapping[str, str], at: Mapping[str, float]) -> d
                 why=f"The law that was fitted is of {' and '.join(model.inputs)}, and not of {variable}."
             )
     return out
+
+
+def _factors(model: Model, at: Mapping[str, float]) -> dict[str, Interval]:
+    steps = {x: {x: math.log(TIMES)} for x in model.inputs}
+    if model.ray is not None:
+        per_n = float(line_of(model, model.ray)[0])
+        in_c = math.log(TIMES) / (1.0 if model.inputs == ("C",) else per_n)
+        steps = {"C": dict.fromkeys(model.inputs, in_c), "N": dict.fromkeys(model.inputs, in_c * per_n)}
+    ends = {x: {k: at[k] + np.array([0.0, step.get(k, 0.0)]) for k in model.inputs} for x, step in steps.items()}
+    draws = {x: np.diff(model.posterior.log_loss(logs)).ravel() for x, logs in ends.items()}
+    return {x: median_of(change, model.level).exp() for x, change in draws.items()}
 
 
 def _exponent(model: Model, parametric: Frontier, key: str) -> Interval:

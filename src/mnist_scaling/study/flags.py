@@ -38,7 +38,7 @@ class Kind:
 UNDERTRAINED, REPEATED_DATA = "undertrained", "repeated_data"
 """Set by a run's regime."""
 
-SEARCH_EDGE, REPEAT_LOST = "search_edge", "repeat_lost"
+SEARCH_EDGE, REPEAT_LOST, UNCERTIFIED = "search_edge", "repeat_lost", "uncertified"
 """Set by the tuner for a cell."""
 
 MIXED_CODE = "mixed_code"
@@ -97,6 +97,11 @@ KINDS = (
         "and the command that goes on with the study.",
         "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
         "lie beyond.",
+    ),
+    Kind(
+        UNCERTIFIED, WARNING, "a selected value lies on an edge, or ten more trials should gain more than the noise",
+        f"Tune these cells with more trials: {_grow()}.",
+        "How good some cells can get: they are not certified as tuned.", concerns=(SLOPES,),
     ),
     Kind(
         REPEAT_LOST, WARNING, "a repeat diverged or failed, so the cell's mean comes from the others",

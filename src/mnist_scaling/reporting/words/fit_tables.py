@@ -29,6 +29,7 @@ from mnist_scaling.reporting.text import (
     symbol,
     three_digits,
 )
+from mnist_scaling.reporting.words.in_short import HIGH, SIZES
 from mnist_scaling.settings.tuning_change import CHANGE
 from mnist_scaling.study.columns import label
 
@@ -51,9 +52,6 @@ OF_ARMS = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
 
 
 _WORDS = {
-    "slope_N": (2, -1, "twice the parameters leave {} of the loss"),
-    "slope_D": (2, -1, "twice the data leaves {} of the loss"),
-    "slope_C": (2, -1, "twice the compute leaves {} of the loss"),
     "N_exponent": (10, 1, "ten times the compute is best spent on {} times the parameters"),
     "D_exponent": (10, 1, "and on {} times the data"),
     "loss_exponent": (10, -1, "ten times the compute, spent like that, leaves {} of the loss"),
@@ -67,6 +65,8 @@ def _in_words(key: str, interval: Interval) -> str:
         return "no floor is shown"
     if key == "misfit":
         return f"the law misses the loss by {number(100 * interval.value, 2)} %, noise apart"
+    if key in _SLOPE and interval.known:
+        return f"with 1 % more {SIZES[key[-1]]} the loss changes by {number(-interval.value, 2)} %"
     times, sign, text = _WORDS.get(key, (1, 1, ""))
     return text.format(number(times ** (sign * interval.value), 2)) if interval.known else interval.why
 
@@ -126,7 +126,8 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
 def trust_in(fits: Fits, key: str, most: int | None = None) -> str:
     """How far to trust a number, and at most so many of the reasons for no more; empty where nothing is said of it."""
     one = fits.answer.numbers.get(key)
-    return ": ".join(filter(None, [one.trust, "; ".join(one.reasons[:most])])) if one else ""
+    why = "see Trust" if one and most and one.trust != HIGH and not one.reasons else ""
+    return ": ".join(filter(None, [one.trust, why or "; ".join(one.reasons[:most])])) if one else ""
 
 
 def exponents_table(fits: Fits) -> TextTable | None:

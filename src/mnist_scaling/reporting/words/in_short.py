@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.frontier.parametric import INSIDE
+from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits, Trust
 from mnist_scaling.reporting.text import estimate, factor, listing, number
 from mnist_scaling.study import flags
-
-FACTOR = 4.0
-"""Times as much data, parameters or compute: what it does to the loss is the sentence, and what exponents mean."""
 
 SIZES = {"D": "data", "N": "parameters", "C": "compute"}
 """What grows, in the order of the sentence."""
@@ -54,15 +52,16 @@ def answer(fits: Fits) -> AnswerRecord:
 
 def graded(doubts: Sequence[Doubt]) -> Trust:
     """What the gravest of some doubts leaves, and all reasons."""
-    return Trust(max((level for level, _ in doubts), key=LEVELS.index, default=HIGH), [why for _, why in doubts])
+    gravest = max((level for level, _ in doubts), key=LEVELS.index, default=HIGH)
+    return Trust(gravest, [*dict.fromkeys(why for _, why in doubts)])
 
 
 def reach(one: Interval, factor: bool = False) -> float:
-    """How far what a number says may be off, in logs: an exponent at `FACTOR` times as much, a factor itself."""
+    """How far what a number says may be off, in logs: an exponent at `TIMES` times as much, a factor itself."""
     if not one.bounded:
         return math.inf
     ends = (one.value, one.low, one.high)
-    value, low, high = (math.log(max(x, 1e-300)) if factor else math.log(FACTOR) * x for x in ends)
+    value, low, high = (math.log(max(x, 1e-300)) if factor else math.log(TIMES) * x for x in ends)
     return max(high - value, value - low)
 
 
@@ -89,15 +88,13 @@ def _slopes(fits: Fits) -> dict[str, Interval]:
 
 
 def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
-    """L(4 x) / L(x) = 4^-slope, of each x: the slope at the largest cell, which a law with a floor bends beyond it."""
-    factors = {x[-1]: Interval(*(FACTOR**-end for end in (s.value, s.high, s.low))) for x, s in slopes.items()}
-    ratios = [(SIZES[x], estimate(ratio, factor, " ")) for x, ratio in factors.items()]
+    """Every factor of the headline in words, in the order of the slopes that are known."""
+    factors = {SIZES[key[-1]]: fits.headline.factors[key[-1]] for key in slopes}
+    (first, ratio), *others = ((name, estimate(one, factor, " ")) for name, one in factors.items())
     where = f"along {fits.headline.ray.line}" if fits.headline.ray else "at the largest cell"
-    (first, ratio), *others = ratios
     more = "".join(f"; four times the {name} to {ratio}" for name, ratio in others)
-    lasts = "if the slopes there go on" if others else "if the slope there goes on"
-    verb = "cuts" if next(iter(slopes.values())).low > 0 else "brings"
-    return f"Four times the {first} {verb} the loss to {ratio} of what it is {where}{more}, {lasts}."
+    verb = "cut" if factors[first].high < 1 else "bring"
+    return f"Four times the {first} should {verb} the loss to {ratio} of what it is {where}{more}."
 
 
 def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
@@ -108,12 +105,13 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     few = few if headline.sizes and 2 * inside < INSIDE else []
     rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
     for key, slope in (_slopes(fits) | rays).items():
-        own = doubt(f"loss {{}} at {FACTOR:g} times {key[-1]}", reach(slope))
-        zero = [(FAIR, "may be 0")] * (slope.low <= 0 and reach(slope) > CLOSE / 10)
+        off = reach(headline.factors[key[-1]], factor=True)
+        own = doubt(f"loss {{}} at {TIMES:g} times {key[-1]}", off)
+        zero = [(FAIR, "may be 0")] * (slope.low <= 0 and off > CLOSE / 10)
         yield key, (own or zero) + _flagged(fits, flags.SLOPES)
     for key, what in {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "loss"}.items():
         if (one := getattr(headline, key)).known:
-            yield key, doubt(f"{what} {{}} at {FACTOR:g} times C", reach(one)) + few + _flagged(fits, flags.EXPONENTS)
+            yield key, doubt(f"{what} {{}} at {TIMES:g} times C", reach(one)) + few + _flagged(fits, flags.EXPONENTS)
     if floor.known:
         share = max(floor.high / floor.value - 1, 1 - floor.low / floor.value) if floor.low > 0 else math.inf
         said = (FAIR, f"above 0, ± {100 * share:.0f} %") if share < math.inf else (LOW, "may be 0")
