@@ -53,6 +53,7 @@ def test_exact_arms_give_exact_differences() -> None:
     n, d = grid()
     ratio = 70 / 40 * n**-0.06 * d**0.04
     assert found.offset.value == pytest.approx(np.log(ratio).mean())
+    assert found.largest.value == pytest.approx(np.log(ratio[np.argmax(n * d)]))
 
 
 def test_half_the_loss_at_equal_exponents_is_the_known_multiple_of_compute() -> None:
@@ -356,3 +357,14 @@ def test_what_a_seed_gives_to_all_cells_is_in_the_interval() -> None:
         differs.append(found.difference.excludes(0))
     assert np.mean(differs) <= 0.15
     assert min(map(np.mean, held.values())) >= 0.85  # by cells that are taken for independent it was 0.4
+
+
+def test_the_largest_cell_is_known_as_well_as_its_own_seeds() -> None:
+    """40 pairs of noisy arms: the interval of the measured ratio holds the true one, and is wider than the middle's."""
+    truth, held, wider = 0.05, 0, 0
+    for seed in range(40):
+        found = compare(*arms({"A": 40 * np.exp(truth)}, sigma=0.05, seed=seed), QUICK)
+        held += found.largest.holds(truth)
+        wider += found.largest.high - found.largest.low > found.offset.high - found.offset.low
+    assert held >= 35
+    assert wider == 40

@@ -93,10 +93,12 @@ def _exponents(
 
 
 def _losses(arm: StudyArm, reference: StudyArm, comparison: Comparison | None, numbers: dict[str, Number]) -> None:
-    """Ratio of the losses in the middle of the grid; compute multipliers in the middle of the shared compute and at its
-    ends, where intervals are widest."""
-    meaning = f"loss of {arm.label} over that of {reference.label}, in the middle of the grid"
-    numbers[f"{arm.name}_loss_ratio"] = Number((comparison.offset if comparison else Interval()).exp(), meaning, True)
+    """Ratio of the losses in the middle of the grid and in its largest cell; compute multipliers in the middle of the
+    shared compute and at its ends, where intervals are widest."""
+    ratio = f"loss of {arm.label} over that of {reference.label}"
+    middle, largest = (comparison.offset, comparison.largest) if comparison else (Interval(), Interval())
+    numbers[f"{arm.name}_loss_ratio"] = Number(middle.exp(), f"{ratio}, in the middle of the grid", True)
+    numbers[f"{arm.name}_loss_ratio_largest"] = Number(largest.exp(), f"{ratio}, in the largest cell", True)
     known: dict[str, Multiplier] = {}
     if comparison and comparison.multipliers and comparison.frontiers:
         small, large = comparison.multipliers

@@ -85,6 +85,8 @@ class Comparison:
     """Name of the twin that shows what tuning leaves."""
     offset: Interval
     """log(L_b / L_a) in the middle of the shared sizes."""
+    largest: Interval
+    """log(L_b / L_a) as it was measured in the cell of the largest compute; nothing is known where none is paired."""
     multipliers: list[Multiplier]
     frontiers: Frontiers | None
     """L*(C) of both arms, on which the multipliers rest."""
@@ -125,7 +127,7 @@ def compare(
     cells = match(a, b)
     surfaces = fit_surfaces(cells, None if twin is None else match_twin(*twin, cells.variables))
     noise, normal, alone = surfaces.noise.draw(options.draws, rng)
-    differences, offset = slopes(surfaces, noise, alone, options.level)
+    differences, offset, largest = slopes(surfaces, noise, alone, options.level)
     fronts = frontiers(surfaces, noise)
     multiplier = multipliers(fronts, options.level) if fronts else []
     exponents = exponent_differences(surfaces, normal, options.level, rng) if options.exponents else []
@@ -135,7 +137,8 @@ def compare(
     flags = _flags(a, b, surfaces, multiplier, fronts is not None)
     named = twin[1].name if twin else None
     return Comparison(
-        a, b, cells, surfaces, options, differences, named, offset, multiplier, fronts, exponents, target, flags
+        a, b, cells, surfaces, options, differences, named, offset, largest, multiplier, fronts, exponents, target,
+        flags,
     )  # fmt: skip
 
 
@@ -184,10 +187,10 @@ def solve_slopes(surfaces: Surfaces) -> tuple[Array, Array]:
 
 def slopes(
     surfaces: Surfaces, noise: Array, alone: tuple[Array, ...], level: float
-) -> tuple[dict[str, Difference], Interval]:
-    """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid, by `ArmNoise.draw`: noise of
-    differences, and of each arm alone. The latter's interval is the wider one, by cells or by seeds, since few seeds
-    tell little of their scatter."""
+) -> tuple[dict[str, Difference], Interval, Interval]:
+    """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid and in its largest cell, by
+    `ArmNoise.draw`: noise of differences, and of each arm alone. The latter's interval is the wider one, by cells or by
+    seeds, since few seeds tell little of their scatter."""
     solve_a, solve_b = solve_slopes(surfaces)
 
     def estimate(row: Array, noise: Array = noise) -> Interval:
@@ -200,7 +203,13 @@ def slopes(
     for k, variable in enumerate(surfaces.cells.variables, start=1):
         a, b = -solve_a[k], -solve_b[k]
         exponents[NAMES[variable]] = Difference(own(a), own(b), estimate(b - a))
-    return exponents, estimate(solve_b[0] - solve_a[0])
+    cells, largest = surfaces.cells, Interval()
+    if cells.paired:
+        cost = cells.a.log_cost(cells.variables)
+        ends = np.zeros((2, len(cost)))
+        ends[:, np.argmax(cost)] = -1, 1
+        largest = estimate(ends.ravel())
+    return exponents, estimate(solve_b[0] - solve_a[0]), largest
 
 
 DIFFERS, EQUIVALENT, NOT_SETTLED = "differs", "equivalent", "not settled"
