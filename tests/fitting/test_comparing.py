@@ -15,6 +15,7 @@ from benchmarks.comparison_coverage import (
 )
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting import Options, analyse
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison import difference_of, margin_of, verdict
 from mnist_scaling.fitting.comparing.multiplier import reach
@@ -165,6 +166,8 @@ def test_exponents_of_laws_and_of_the_frontier_are_compared() -> None:
     truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE | {"alpha": 0.6})
     bent = simulate(*grid(), truth, RunNoise(0.003, 0.5), np.random.default_rng(0))
     of = {e.parameter: e for e in compare(*bent, ComparisonOptions(draws=100)).exponents if e.method}
+    fit = [analyse(arm.table, Options(draws=100)).headline for arm in bent]
+    assert (of["N_exponent"].a, of["N_exponent"].b) == (fit[0].N_exponent, fit[1].N_exponent)
     assert set(of) == {"N_exponent", "D_exponent", "loss_exponent"}
     assert of["N_exponent"].b.value < of["N_exponent"].a.value  # steeper in N: fewer parameters do
     assert of["N_exponent"].difference.bounded

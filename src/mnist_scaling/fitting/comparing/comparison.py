@@ -18,17 +18,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mnist_scaling.errors import holds
+from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
 from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match, match_twin
 from mnist_scaling.fitting.comparing.surface import Surfaces, apart, basis, fit_surfaces
 from mnist_scaling.fitting.comparing.target import TargetLosses, at_target
 from mnist_scaling.fitting.diagnostics import Flag, of_laws
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part
-from mnist_scaling.fitting.frontier.parametric import fit_cost, parametric
 from mnist_scaling.fitting.fronts import EXPONENTS
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.misfit.posterior import surface
 from mnist_scaling.fitting.slices import can_hold, is_joint, ray_of, whole
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
 from mnist_scaling.fitting.uncertainty.interval import OMITTED, Interval
@@ -130,7 +129,7 @@ def compare(
     differences, offset, largest = slopes(surfaces, noise, alone, options.level)
     fronts = frontiers(surfaces, noise)
     multiplier = multipliers(fronts, options.level) if fronts else []
-    exponents = exponent_differences(surfaces, normal, options.level, rng) if options.exponents else []
+    exponents = exponent_differences(surfaces, normal, options, rng) if options.exponents else []
     flops, target = options.target, None
     if flops is not None:
         target = at_target(cells, fronts, flops, options.draws, options.level, rng)
@@ -232,26 +231,26 @@ def verdict(difference: Interval, margin: float) -> str:
 
 
 def exponent_differences(
-    surfaces: Surfaces, normal: Array, level: float, rng: np.random.Generator
+    surfaces: Surfaces, normal: Array, asked: ComparisonOptions, rng: np.random.Generator
 ) -> list[ExponentDifference]:
-    """Exponents of joint laws and of the frontier in both arms, by the standard normal numbers of `ArmNoise.draw`.
+    """Exponents of joint laws in both arms, by the standard normal numbers of `ArmNoise.draw`; and of the frontier, as
+    `fit` quotes them of each arm.
 
-    `rng` is for the rows that tables of many rows resample, and for the frontier.
+    `rng` is for the rows that tables of many rows resample.
     """
     cells = surfaces.cells
     if cells.variables != ("N", "D"):
         return []
-    draws, options, out = _draws(cells, normal, level, rng), Options(draws=len(normal), level=level), []
+    draws, level, out = _draws(cells, normal, asked.level, rng), asked.level, []
+    options = Options(draws=len(normal), level=level, seed=asked.seed)
     laws = [law for law in ALL.values() if is_joint(law) and law.default and set(law.inputs) <= {"N", "D"}]
     laws = [law for law in laws if all(can_hold(table, law) for table in cells.tables)]
     for law in laws:
         a, b = (fit_part(law, t, whole(t), options, d, deep=False) for t, d in zip(cells.tables, draws, strict=True))
         out += _of_law(law, a, b, level)
-    fronts = [
-        parametric(table, surface(table, max(len(normal), 1), rng), fit_cost(table), level) for table in cells.tables
-    ]
+    alone = [analyse(table, options).headline for table in cells.tables] if laws else []
     for key in EXPONENTS if laws else ():
-        of_a, of_b = (front.intervals[key] for front in fronts)
+        of_a, of_b = (getattr(headline, key) for headline in alone)
         if of_a.known and of_b.known:
             of_both = of_a, of_b, difference_of(of_a, of_b)
             out.append(ExponentDifference(*of_both, method="parametric", parameter=key))
