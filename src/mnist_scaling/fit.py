@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hydra
 import numpy as np
+import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -32,10 +33,11 @@ from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, set
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.study import layout, missing
+from mnist_scaling.study.columns import label
 from mnist_scaling.study.files import DamagedFileError, checksum, read_json, write_atomically
 from mnist_scaling.study.flags import TOO_FEW_CELLS, for_study
 from mnist_scaling.study.tables.cell_runs import certified
-from mnist_scaling.study.tables.fitted_rows import ArmRows
+from mnist_scaling.study.tables.fitted_rows import ArmRows, roles_of
 
 PLANNED = {one.name for one in fields(RowsConfig)} - {"out", "format"}
 """Keys of the rows that were fitted, which `plan` takes, too."""
@@ -149,6 +151,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         notes=[*record.data.notes, *notes],
         left_out=left_out,
         certified=certified(arm.frame) if of_study else None,
+        sizes=_sizes(source, arm) if of_study else {},
     )
     record = replace(
         record,
@@ -161,6 +164,15 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         leave_future_out=_foreseen(result, config.leave_future_out, of_study),
     )
     return replace(record, answer=answer(record))
+
+
+def _sizes(source: Source, arm: ArmRows) -> dict[str, float]:
+    """N at each value of the axis that sets it, if that is a number."""
+    axis, n = roles_of(arm.frame, source.axes, source.rows.names).size, source.rows.names.get("N")
+    if axis is None or n is None or not pd.api.types.is_numeric_dtype(arm.frame[axis]):
+        return {}
+    sizes = arm.frame.dropna(subset=[n]).groupby(axis)[n].median().sort_values()
+    return {f"{label(axis)} {value:g}": float(size) for value, size in sizes.items()}
 
 
 def _foreseen(result: Result, wanted: bool | None, of_study: bool) -> list[Foreseen] | None:

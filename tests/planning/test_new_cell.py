@@ -33,7 +33,7 @@ def test_sizes_go_on_along_the_axes_where_nothing_counts_them(of: Studied) -> No
     assert cell.at["N"] == pytest.approx(200 * 64**1.5, rel=1e-3)
     assert cell.at["D"] == pytest.approx(40_000, rel=1e-6)
     assert cell.at["C"] == pytest.approx(6 * cell.at["N"] * cell.at["D"], rel=2e-3)
-    assert cell.counted == "n_params, n_seen, flops extrapolated along width, data_fraction"
+    assert cell.counted == "n_params, n_seen, flops read off along width, data_fraction"
 
 
 def test_a_bent_size_goes_on_along_a_parabola_and_a_noisy_one_along_a_line() -> None:

@@ -19,7 +19,7 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fits_json import DataRecord, Fits, LawRecord, read_fits
 from mnist_scaling.reporting.words.fit_sentences import description, fit_summary
-from mnist_scaling.reporting.words.fit_tables import exponents_table, quoted_table
+from mnist_scaling.reporting.words.fit_tables import beside, exponents_table, quoted_table
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.study import flags
 
@@ -174,3 +174,11 @@ def test_the_short_form_fits_a_terminal(study: str) -> None:
     assert f"`python -m mnist_scaling.plan name={study}`" in " ".join(lines)
     assert max(map(len, lines)) <= 80
     assert len([line for line in lines if re.search(r"\d  +\[.*\]  +(high|fair|low)", line)]) == 10
+
+
+def test_a_size_is_named_by_the_models_beside_it() -> None:
+    found = replace(fits(**KNOWN), data=DataRecord(sizes={"width 2": 1e3, "width 4": 4e3}))
+    assert [beside(found, n) for n in (5e2, 1.005e3, 2e3, 5e3)] == [
+        "below width 2", "width 2", "between width 2 and width 4", "above width 4",
+    ]  # fmt: skip
+    assert beside(fits(**KNOWN), 2e3) == ""

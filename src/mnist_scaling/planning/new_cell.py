@@ -91,7 +91,7 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
     at = {k: float(known[c]) if c in known else extrapolated(cells, c, moving) for k, c in names.items()}
     if of.result.cost is not None and "C" not in at and {"N", "D"} <= at.keys():
         at["C"] = float(np.exp(of.result.cost.log_c(np.log(at["N"]), np.log(at["D"]))))
-    said = f"{', '.join(along)} extrapolated along {', '.join(moving)}" if along else "counted by the program"
+    said = f"{', '.join(along)} read off along {', '.join(moving)}" if along else "counted by the program"
     return NewCell(values, keys, at, said)
 
 

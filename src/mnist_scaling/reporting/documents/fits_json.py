@@ -116,6 +116,8 @@ class DataRecord:
     unfinished: str | None = field(default=None, metadata=OMITTED)
     certified: float | None = field(default=None, metadata=OMITTED)
     """Share of a study's cells that are certified tuned."""
+    sizes: Mapping[str, float] = field(default_factory=dict, metadata=OMITTED)
+    """N at each value of the axis of a study that sets it, ascending, such as {"width 8": 10002}."""
 
 
 @dataclass(frozen=True)

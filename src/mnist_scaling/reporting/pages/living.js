@@ -150,7 +150,7 @@ function whatIf({ C, reach, loss, N, floor, cells }) {
       all("tr:has(td)", section).forEach(({ cells: [, ...row] }, i) => {
         const one = bands[top + 1 + i];
         const [low, x, high] = (one || []).map((v) => v < 100 ? v.toPrecision(2) : shown(v, 2));
-        row[column].textContent = one ? `${x} [${low}, ${high}]` : "–";
+        row[column].textContent = one ? (low === high ? x : `${x} [${low}, ${high}]`) : "–";
       });
       panel(svg, bands, column ? [] : cells);
     });

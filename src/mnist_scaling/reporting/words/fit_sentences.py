@@ -47,7 +47,8 @@ def asked(fits: Fits) -> str:
     one = fits.headline.asked
     if not one.at:
         return ""
-    point = ", ".join(f"{k} = {count(v)}" for k, v in one.at.items())
+    near = {"N": f" ({where})"} if (where := tables.beside(fits, one.at.get("N", 0.0))) else {}
+    point = ", ".join(f"{k} = {count(v)}{near.get(k, '')}" for k, v in one.at.items())
     far = f"{estimate(one)}, {one.beyond}. Trust: {tables.trust_in(fits, 'asked')}."
     return f"Predicted loss at {point}: {far if one.known else one.why}"
 

@@ -149,17 +149,27 @@ def exponents_table(fits: Fits) -> TextTable | None:
     return TextTable(["", "of N", "of D", "what it is"], rows, title="Which exponent is which", aside=3)
 
 
+def beside(fits: Fits, n: float) -> str:
+    """Which models that were run a size lies between, such as "between width 6 and width 8"; empty if unknown."""
+    sizes = fits.data.sizes
+    below, above = [k for k in sizes if sizes[k] <= 1.01 * n], [k for k in sizes if sizes[k] >= n / 1.01]
+    if not (below and above):
+        return f"above {below[-1]}" if below else f"below {above[0]}" if above else ""
+    return below[-1] if below[-1] == above[0] else f"between {below[-1]} and {above[0]}"
+
+
 def sizes_table(fits: Fits) -> TextTable | None:
     """Which model for which compute, and whether the rows reach there; None where that is unknown."""
     rows = []
     for one in fits.headline.sizes:
         ends = f" [{count(one.N_low)}, {count(one.N_high)}]" if one.N_low and one.N_high else ""
         sizes = f"{count(one.N or 0.0)}{ends}", count(one.D or 0.0)
-        rows.append([power_of_ten(one.C), *sizes, estimate(one), one.way, "yes" if one.tried else "no"])
+        way = ", ".join(filter(None, [beside(fits, one.N or 0.0), one.way]))
+        rows.append([power_of_ten(one.C), *sizes, estimate(one), way, "yes" if one.tried else "no"])
     note = (
         "Read off the model's surfaces, as the exponents of N* and D* are, which hold for any number of examples. The "
         "budgets are nine over the range of C, and larger ones; isoFLOP curves have others. A model of just "
-        "that N need not exist."
+        "that N need not exist; `plan` with target.width=…, or the study's axis, says the settings of one that does."
     )
     head = ["C", f"N, {fits.level} interval", "D", "loss", "what it is", "inside the grid?"]
     return TextTable(head, rows, note, "Which model for which compute?") if rows else None
@@ -278,5 +288,5 @@ def settings_table(record: SettingsRecord | None) -> TextTable | None:
         "exponents (the best learning rate goes as N to this power), else changes per unit of ln size."
     )
     title = "Best settings against size: exponents (log keys), else change per unit of ln size"
-    head = ["key", "best value against size", "cells", "at an end of the range"]
+    head = ["key", "best value against size", "cells", "exactly at an end of the range"]
     return TextTable(head, rows, note, title, right=(2, 3))
