@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import chdir
@@ -201,6 +202,17 @@ def test_two_tables_as_a_user_types_them(home: Path, command: Callable[..., Comp
     assert record["verdict"] == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
     assert "Only the offset differs" in done.stdout.replace("\n", " ")
     assert record["command"].startswith("python -m mnist_scaling.compare 'tables=[a.csv,b.csv]'")
+
+
+def test_several_at_once_leave_what_hydra_keeps_where_hydra_keeps_it(
+    home: Path, command: Callable[..., CompletedProcess[str]]
+) -> None:
+    several = ("studies=[fast,slow]", "name=m", "exponents=false", "bootstrap.draws=100,101")
+    done = command("mnist_scaling.compare", "-m", *several, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Written:") == 2
+    (kept,) = home.rglob("multirun.yaml")
+    assert re.fullmatch(r"multirun/[\d-]{10}/[\d-]{8}/multirun.yaml", kept.relative_to(home).as_posix())
 
 
 def test_arms_inside_one_table(home: Path) -> None:
