@@ -132,6 +132,11 @@ def tables_of(question: Question, scale: str) -> dict[str, Path]:
     return {key: layout.found_folder(study_name(key, scale)) / layout.CELLS for key in question.studies}
 
 
+def unmeasured(parts: Mapping[str, Question], scale: str) -> list[str]:
+    """The parts of a question that lack the table of a study."""
+    return [key for key, part in parts.items() if not all(path.is_file() for path in tables_of(part, scale).values())]
+
+
 def with_measured_twin(
     question: Question, scale: str, tables: Callable[[Question, str], Mapping[str, Path]] = tables_of, run: bool = False
 ) -> Question:
@@ -152,4 +157,6 @@ def is_answered(name: str, scale: str) -> bool:
     record: Any = read_json(layout.answer_folder(name) / f"{scale}.json") or {}
     studies = [study for part in record.get("parts", [record]) for study in part.get("studies", {}).values()]
     paths = {layout.found_folder(study["study"]) / layout.CELLS: study["sha256"] for study in studies}
-    return bool(paths) and all(path.is_file() and checksum(path.read_bytes()) == known for path, known in paths.items())
+    if not paths or record.get("missing"):
+        return False
+    return all(path.is_file() and checksum(path.read_bytes()) == known for path, known in paths.items())
