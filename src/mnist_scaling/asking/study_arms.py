@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,9 @@ from mnist_scaling.asking.question import arms_of, twin_study, with_twin
 from mnist_scaling.config.ask_schema import FULL, ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
-from mnist_scaling.study.columns import FITTED
 from mnist_scaling.study.files import checksum, read_json
 from mnist_scaling.study.flags import INFO, kind
-from mnist_scaling.study.tables.cell_runs import runs_of
+from mnist_scaling.study.tables.cell_runs import flag_counts, runs_of
 from mnist_scaling.study.tables.csv_table import read_study_table, rows_where
 from mnist_scaling.study.tables.fitted_rows import STANDARD_ERROR
 
@@ -108,12 +106,6 @@ def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
                 seen = f": {flag.seen_when}" if flag.seen_when else ""
                 notes.append(f"{_cells(n, frame, key)} flagged {code}{seen}.")
     return notes
-
-
-def flag_counts(frame: pd.DataFrame) -> Counter[str]:
-    """How many cells have each flag."""
-    column = frame.get(FITTED["flags"], pd.Series(dtype=str)).dropna().astype(str)
-    return Counter(code for text in column for code in text.split(";"))
 
 
 def _cells(n: int, frame: pd.DataFrame, study: str) -> str:
