@@ -159,7 +159,7 @@ def comparison_coverage(
         exact = exact or exact_slopes((arms[0].table, arms[1].table), truth)
         surfaces = fit_surfaces(match(*arms[:2]), match(arms[0], arms[2]) if twin else None)
         drawn, _, alone = surfaces.noise.draw(draws, rng)
-        found, offset = slopes(surfaces, drawn, alone, level)
+        found, offset, _ = slopes(surfaces, drawn, alone, level)
         quantities = {k: v.difference for k, v in found.items()} | {"offset": offset}
         for key, interval in quantities.items():
             seen.setdefault(key, []).append((interval, exact[key]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -22,10 +25,14 @@ from mnist_scaling.config.ask_schema import ArmSpec, Question, StudySpec
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing.comparison import ExponentDifference
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.comparison_json import read_comparison
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.loading import load_arms, load_comparison
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.terminal import words
+from mnist_scaling.reporting.words.conclusion import answer, slope_table
 from tests.reporting.builder import Builder, power_law
 
 pytestmark = pytest.mark.slow
@@ -126,6 +133,35 @@ def test_a_twin_is_named_and_told(home: Path, capsys: pytest.CaptureFixture[str]
     assert "as fast_again, an arm tuned again" in (home / "multirun" / "c" / "comparison.html").read_text()
 
 
+def test_differences_have_a_verdict_their_trust_and_a_next_step(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = run(home, studies=["fast", "slow"], name="c", exponents=True)
+    said, printed = record["answer"], " ".join(capsys.readouterr().out.split())
+    assert {"alpha", "beta", "offset", "multiplier_0"} <= {*said["numbers"]}
+    assert {one["verdict"] for one in record["exponents"]} <= {"differs", "equivalent", "not settled"}
+    assert said["trust"] != "high"  # nobody knows what tuning left to luck
+    assert said["reasons"][0] == "16 of 16 cells are paired"
+    assert "no twin shows what tuning left to luck" in said["reasons"]
+    page = html.unescape((home / "multirun" / "c" / "comparison.html").read_text())
+    trust = f"Trust: {'; '.join([said['trust'], *said['reasons']])}. "
+    assert f"{trust}{said['next']}" in page
+    assert f"{words(trust).plain} Next: {said['next']}" in printed
+    twin = run(home, studies=["fast", "slow"], name="c", exponents=True, twin=again(home, "fast_again", seed=1000))
+    assert not any("no twin" in reason for reason in twin["answer"]["reasons"])
+    pair = read_comparison(home / "multirun" / "c")
+    assert pair is not None
+    size = ExponentDifference(difference=Interval(0.0, -0.2, 0.2), method="parametric", parameter="N_exponent")
+    pair = replace(pair, exponents=[replace(size, verdict="not settled")])
+    pair = replace(pair, answer=answer(pair, 16, []))
+    assert slope_table(pair).rows[-1][-2:] == ["not settled", "low: N* ± 32 % at 4 times C"]
+    assert any("noise alone may make the difference" in one and "N* in C" in one for one in pair.answer.reasons)
+    cells = pd.read_csv(home / "multirun/slow/cells.csv").assign(flags="search_edge")
+    shutil.copytree(home / "multirun/slow", home / "multirun/flagged")
+    cells.to_csv(home / "multirun/flagged/cells.csv", index=False)
+    flagged = run(home, studies=["fast", "flagged"], name="c")["answer"]
+    assert "flagged search_edge" in flagged["reasons"]
+    assert flagged["next"].startswith("Widen the range")
+
+
 def test_a_bad_twin_is_one_sentence(home: Path) -> None:
     wrong = {
         "the seed is that of the arm": again(home, "same_seed"),
@@ -201,6 +237,17 @@ def test_two_tables_as_a_user_types_them(home: Path, command: Callable[..., Comp
     assert record["verdict"] == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
     assert "Only the offset differs" in done.stdout.replace("\n", " ")
     assert record["command"].startswith("python -m mnist_scaling.compare 'tables=[a.csv,b.csv]'")
+
+
+def test_several_at_once_leave_what_hydra_keeps_where_hydra_keeps_it(
+    home: Path, command: Callable[..., CompletedProcess[str]]
+) -> None:
+    several = ("studies=[fast,slow]", "name=m", "exponents=false", "bootstrap.draws=100,101")
+    done = command("mnist_scaling.compare", "-m", *several, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Written:") == 2
+    (kept,) = home.rglob("multirun.yaml")
+    assert re.fullmatch(r"multirun/[\d-]{10}/[\d-]{8}/multirun.yaml", kept.relative_to(home).as_posix())
 
 
 def test_arms_inside_one_table(home: Path) -> None:

@@ -17,12 +17,12 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.asking.question import find_question, order_of, question_names
-from mnist_scaling.asking.study_arms import is_answered, study_name, sweep, tables_of, with_measured_twin
+from mnist_scaling.asking.study_arms import is_answered, study_name, sweep, tables_of, unmeasured, with_measured_twin
 from mnist_scaling.config import JSON, TEXT, build
 from mnist_scaling.config.ask_schema import FULL, NAME, AskConfig, Question, store
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.text import Sentence, TextTable, duration, plural
+from mnist_scaling.reporting.text import Sentence, TextTable, duration, listing, plural
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_atomically, write_json
 
@@ -68,8 +68,13 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     for spec in (spec for asked in parts.values() for spec in asked.measures):
         measures.keys_of(spec)  # a mistake in the file costs no training
     if config.run:
+        if question.parts and (lacking := unmeasured(parts, config.scale)):
+            print(f"Not measured yet: {listing(lacking)}. With run=false the other parts are answered without them.")
         out = sys.stderr if config.format == JSON else None
         run_studies(parts, config.scale, out)
+    lacking = unmeasured(parts, config.scale)
+    if question.parts and len(lacking) < len(parts):  # the others have an answer
+        parts = {part: asked for part, asked in parts.items() if part not in lacking}
     folder = layout.answer_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     sections = []
@@ -80,13 +85,15 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
         figure = draw(figure_of(answered), folder, file)
         svg = figure_files.on_page(figure, part, asked.title, cells.cells, f"{part}-")
         sections.append(answer_page.Section(record(answered), svg, f"{file}.svg", cells))
-    command = ["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"]
+    command = shlex.join(["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"])
+    said = f"Not measured: {listing(lacking)}. This command runs what is missing: {command}" if lacking else ""
     files = {suffix: folder / f"{config.scale}.{suffix}" for suffix in ("json", "html")}
     records = [dict(section.record) for section in sections]
-    whole = records[0] if not question.parts else {"name": name, "scale": config.scale, "parts": records}
+    several = {"name": name, "scale": config.scale, "parts": records, "missing": lacking}
+    whole = several if question.parts else records[0]
     write_json(files["json"], whole)
     page = answer_page.page(
-        question.title, question.question, config.scale, sections, shlex.join(command), files["json"].name
+        question.title, question.question, config.scale, sections, command, files["json"].name, said
     )
     write_atomically(files["html"], page)
     print()
@@ -95,7 +102,7 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
         print(trusted(one["trust"], one["reasons"]) + "\n")
         for note in one["notes"]:
             print(f"Note: {note}")
-    print(f"Answer: {files['json']}\nPage:   {files['html']}")
+    print(*filter(None, [said, f"Answer: {files['json']}\nPage:   {files['html']}"]), sep="\n")
     return files["json"]
 
 
@@ -184,13 +191,15 @@ def show_list(questions: Sequence[Mapping[str, str]], scale: str) -> None:
 
 
 def _state(conf: Path, name: str, question: Question, scale: str) -> str:
-    """Whether a question is answered, else how many cells its studies have."""
+    """Whether a question is answered, else how many cells its studies have, and which parts have none."""
     if is_answered(name, scale):
         return "answered"
-    parts = [find_question(part, conf)[1] for part in question.parts] or [question]
-    tables = {path for part in parts for path in tables_of(part, scale).values() if path.is_file()}
+    parts = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
+    tables = {path for part in parts.values() for path in tables_of(part, scale).values() if path.is_file()}
     measured = sum(max(len(path.read_text(encoding="utf-8").splitlines()) - 1, 0) for path in tables)
-    return f"{measured} cell{'s' * (measured != 1)} measured" if measured else "not begun"
+    lacking = unmeasured(parts, scale) if question.parts else []
+    missing = f"; {len(lacking)} of {len(parts)} parts are not: {listing(lacking)}" if lacking else ""
+    return f"{plural(measured, 'cell')} measured{missing}" if measured else "not begun"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.comparison_json import Pair, comparison_record
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.pages import comparison_page
-from mnist_scaling.reporting.words.conclusion import comparison_summary, sentence, what
+from mnist_scaling.reporting.words.conclusion import answer, comparison_summary, sentence, what
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE
 
@@ -43,7 +43,9 @@ def compared(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
         measured = compare(a.arm, b.arm, config.options(), twin)
         record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
         known = settling(measured, *_effort(a, b))
-        records.append(replace(record, settling=known, what=what(record), sentence=sentence(record)))
+        record = replace(record, settling=known, what=what(record), sentence=sentence(record))
+        of = max(len(table) + n for table, n in zip(measured.cells.tables, measured.cells.left_out, strict=True))
+        records.append(replace(record, answer=answer(record, of, [(one.arm.name, one.rows) for one in (a, b)])))
     command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
     pairs = records if len(records) > 1 else ()  # the first is also the file's own
     return replace(records[0], pairs=pairs, config=asdict(config), command=command)

@@ -88,7 +88,8 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     written = config.out is not None or not source.kept
     if written:
         _keep_another_tables(path, source.path)
-    command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
+    typed = [one for one in overrides if one != f"out={source.folder}"]  # it goes there unless that is a kept study
+    command = shlex.join(["python", "-m", "mnist_scaling.fit", *typed]) if overrides else ""
     if fits.headline.laws and overrides:  # so a plan has a law of one arm to rest on
         rows = [one for one in overrides if re.split(r"[.=]", one)[0] in PLANNED]
         plan = f"`{shlex.join(['python', '-m', 'mnist_scaling.plan', *rows])}`"

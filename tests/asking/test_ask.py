@@ -95,6 +95,25 @@ def test_a_question_of_several_arms(ask: Ask, tmp_path: Path) -> None:
     assert answered["trust"] == "low"
 
 
+def test_parts_without_tables_are_named_with_the_command_that_measures_them(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "multirun").mkdir()
+    (tmp_path / "multirun/reference").symlink_to(ROOT / "multirun/reference")
+    asked = {"title": "Two", "question": "Which?", "parts": ["accuracy", "depth_vs_width"]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(asked))
+    done = ask("question=mine.yaml", "run=false")
+    assert done.returncode == 0, done.stderr
+    command = "python -m mnist_scaling.ask question=mine.yaml scale=full"
+    said = f"Not measured: depth_vs_width. This command runs what is missing: {command}"
+    assert said in done.stdout
+    assert said in (tmp_path / "multirun/answers/mine/full.html").read_text()
+    answered = json.loads((tmp_path / "multirun/answers/mine/full.json").read_text())
+    assert [part["name"] for part in answered["parts"]] == ["accuracy"]
+    assert answered["missing"] == ["depth_vs_width"]
+    listed = json.loads(ask("format=json").stdout)
+    (state,) = (one["state"] for one in listed if one["question"] == "exercise")
+    assert state.endswith("cells measured; 2 of 9 parts are not: depth_vs_width and embed_dim_depth")
+
+
 def test_a_study_that_can_not_run_is_one_sentence_and_how_to_go_on(ask: Ask, tmp_path: Path) -> None:
     text = (ROOT / "conf/question/model_size.yaml").read_text()
     text = text.replace("overrides: [", "overrides: [data=arrays, data.path=absent.npz, ")

@@ -9,6 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from mnist_scaling.arms.reading import Source, mixed, read, repeats
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.errors import InputError
@@ -41,6 +43,7 @@ class Member:
     """What its rows hold that nobody named, and columns that seem to be in another unit."""
     effort: tuple[float, ...] = ()
     """Trials and repeats per cell (mean); NaN where the table has no such column."""
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def record(self, folder: Path) -> dict[str, Any]:
         """As comparison.json has it."""
@@ -108,7 +111,7 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
     arm = Arm(name, table, repeats(source, rows, table.rows), were_tuned(rows.frame))
     flags = [*mixed(source, rows), *unit_suspect(table, source.classes), *input_suspect(table)]
     effort = rows.frame.reindex(columns=["n_trials", "n_repeats"]).astype(float).mean()
-    return Member(arm, source, rows.axes, _data(source, rows), tuple(flags), tuple(effort))
+    return Member(arm, source, rows.axes, _data(source, rows), tuple(flags), tuple(effort), rows.frame)
 
 
 def _data(source: Source, rows: Rows) -> tuple[str, ...]:

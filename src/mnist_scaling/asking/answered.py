@@ -17,10 +17,8 @@ from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate, plural
-from mnist_scaling.reporting.words.in_short import CERTIFIED, FAIR, LEVELS, LOW, doubt, flagged, graded, reach
+from mnist_scaling.reporting.words.in_short import FAIR, LEVELS, LOW, doubt, graded, of_arms, reach
 from mnist_scaling.study.files import checksum
-from mnist_scaling.study.flags import INFO, kind
-from mnist_scaling.study.tables.cell_runs import certified
 from mnist_scaling.study.tables.csv_table import read_study_table
 
 SCHEMA = 1
@@ -80,13 +78,8 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
 def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings: Findings) -> Trust:
     """How far, as flags, certificates and the scale leave it, and which numbers of the sentence are less sure."""
     doubts = [OF_SCALE[scale]] if scale in OF_SCALE else []
-    shares = [(share, arm.label) for arm in arms.values() if (share := certified(arm.rows)) is not None]
-    least, label = min(shares, default=(1.0, ""))
-    doubts += [(FAIR, f"{100 * least:.0f} % of the cells of {label} are certified tuned")] * (least < CERTIFIED)
-    counts = [(study_arms.flag_counts(arm.rows), len(arm.rows)) for arm in arms.values()]
-    raised = {code: kind(code).severity for own, n in counts for code in own if n - own[code] < CERTIFIED * n}
-    raised |= {flag.code: flag.severity for flag in findings.flags}
-    whole = graded([*doubts, *flagged({code: grave for code, grave in raised.items() if grave != INFO})])
+    of_cells, _ = of_arms([(arm.label, arm.rows) for arm in arms.values()], findings.flags)
+    whole = graded([*doubts, *of_cells])
     named = [(of_number(one), one) for slot, one in findings.numbers.items() if slot in SLOT.findall(question.sentence)]
     less = [(own, one) for own, one in named if LEVELS.index(own.trust) > LEVELS.index(whole.trust)]
     said = [f"low for “{one.meaning}”, {own.reasons[0]}" for own, one in less if own.trust == LOW]

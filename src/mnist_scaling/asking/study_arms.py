@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,9 @@ from mnist_scaling.asking.question import arms_of, twin_study, with_twin
 from mnist_scaling.config.ask_schema import FULL, ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
-from mnist_scaling.study.columns import FITTED
 from mnist_scaling.study.files import checksum, read_json
 from mnist_scaling.study.flags import INFO, kind
-from mnist_scaling.study.tables.cell_runs import runs_of
+from mnist_scaling.study.tables.cell_runs import flag_counts, runs_of
 from mnist_scaling.study.tables.csv_table import read_study_table, rows_where
 from mnist_scaling.study.tables.fitted_rows import STANDARD_ERROR
 
@@ -110,12 +108,6 @@ def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
     return notes
 
 
-def flag_counts(frame: pd.DataFrame) -> Counter[str]:
-    """How many cells have each flag."""
-    column = frame.get(FITTED["flags"], pd.Series(dtype=str)).dropna().astype(str)
-    return Counter(code for text in column for code in text.split(";"))
-
-
 def _cells(n: int, frame: pd.DataFrame, study: str) -> str:
     return f"{n} of the {len(frame)} cells of {study} {'is' if n == 1 else 'are'}"
 
@@ -130,6 +122,11 @@ def _kept(spec: ArmSpec, frame: pd.DataFrame) -> np.ndarray:
 def tables_of(question: Question, scale: str) -> dict[str, Path]:
     """cells.csv of every study of a question: one's own, else the repository's."""
     return {key: layout.found_folder(study_name(key, scale)) / layout.CELLS for key in question.studies}
+
+
+def unmeasured(parts: Mapping[str, Question], scale: str) -> list[str]:
+    """The parts of a question that lack the table of a study."""
+    return [key for key, part in parts.items() if not all(path.is_file() for path in tables_of(part, scale).values())]
 
 
 def with_measured_twin(
@@ -152,4 +149,6 @@ def is_answered(name: str, scale: str) -> bool:
     record: Any = read_json(layout.answer_folder(name) / f"{scale}.json") or {}
     studies = [study for part in record.get("parts", [record]) for study in part.get("studies", {}).values()]
     paths = {layout.found_folder(study["study"]) / layout.CELLS: study["sha256"] for study in studies}
-    return bool(paths) and all(path.is_file() and checksum(path.read_bytes()) == known for path, known in paths.items())
+    if not paths or record.get("missing"):
+        return False
+    return all(path.is_file() and checksum(path.read_bytes()) == known for path, known in paths.items())

@@ -67,6 +67,7 @@ class ExponentDifference(Difference):
     law: str = field(default="", metadata=OMITTED)
     method: str = field(default="", metadata=OMITTED)
     parameter: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.comparing.comparison import Comparison, ExponentDifference
+from mnist_scaling.fitting.comparing.comparison import Comparison, ExponentDifference, margin_of, verdict
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.comparing.settle import Settling
 from mnist_scaling.fitting.comparing.target import TargetLosses
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import OMITTED, UNKNOWN, Interval
+from mnist_scaling.reporting.documents.fits_json import AnswerRecord
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
@@ -82,6 +83,8 @@ class Pair:
     """L*(C) of each arm's surface."""
     what: str = ""
     sentence: str = ""
+    answer: AnswerRecord = field(default_factory=AnswerRecord)
+    """As in fits.json; `numbers` has alpha, beta (gamma), offset, N_exponent, …, and multiplier_0 and _1."""
     pairs: Sequence[Pair] = field(default=(), metadata=OMITTED)
     """All pairs, where there are several; the first is also the file's own."""
     config: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)
@@ -115,7 +118,10 @@ def comparison_record(comparison: Comparison, sources: Sequence[Mapping[str, Any
         cells=len(cells.a) if cells.paired else len(cells.a) + len(cells.b),
         slopes={k: Difference(why=why) for k, why in NO_SLOPE.items()} | comparison.slopes,
         offset=comparison.offset,
-        exponents=comparison.exponents,
+        exponents=[
+            replace(one, verdict=verdict(one.difference, margin_of(one.a.value, comparison.options.margin)))
+            for one in comparison.exponents
+        ],
         multiplier=comparison.multipliers,
         p_better=[{"C": m.C, "value": m.p_better} for m in comparison.multipliers],
         verdict={"alpha": "not settled", "beta": "not settled"} | comparison.verdict,

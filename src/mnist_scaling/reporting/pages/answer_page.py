@@ -28,14 +28,16 @@ class Section:
     """What the figure is of."""
 
 
-def page(title: str, question: str, scale: str, sections: Sequence[Section], command: str, json: str) -> str:
+def page(
+    title: str, question: str, scale: str, sections: Sequence[Section], command: str, json: str, missing: str = ""
+) -> str:
     """The whole page as HTML: one section, or one for each part.
 
-    `command` makes the page again, `json` is the file with the same numbers.
+    `command` makes the page again, `json` is the file with the same numbers, `missing` says which parts have none.
     """
     return draw(
         "answer.html.j2", kicker=f"Answer, scale {scale}", title=title, question=question, scale=scale,
-        sections=[_section(section) for section in sections], command=command, json=json,
+        sections=[_section(section) for section in sections], command=command, json=json, missing=missing,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import Missing, short
 from mnist_scaling.reporting.words import conclusion as say
+from mnist_scaling.reporting.words.in_short import trusted
 
 
 def ratios(pair: Pair) -> View | Missing:
@@ -169,5 +170,6 @@ def _pair(pair: Pair, place: int) -> dict[str, Any]:
         "cells": cells,
         "figures": [figure_files.shown(plot, pair, cells.cells, f"{place}-") for plot in plots],
         "noise": say.luck_sentence(pair),
+        "trusted": trusted(pair.answer.trust, pair.answer.reasons),
         "decisions": say.decisions(pair),
     }

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, margin_of
+import pandas as pd
+
+from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, NOT_SETTLED, margin_of
 from mnist_scaling.fitting.comparing.pairing import Difference
+from mnist_scaling.fitting.comparing.settle import Settling
+from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Trust
 from mnist_scaling.reporting.text import (
     STRONG,
     Part,
@@ -15,6 +20,7 @@ from mnist_scaling.reporting.text import (
     TextTable,
     estimate,
     factor,
+    listing,
     number,
     percent,
     power_of_ten,
@@ -23,9 +29,21 @@ from mnist_scaling.reporting.text import (
     spaced,
     symbol,
 )
+from mnist_scaling.reporting.words.fit_tables import trust_in
+from mnist_scaling.reporting.words.in_short import FAIR, HIGH, doubt, graded, of_arms, reach, trusted
 
 EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}
 """The variable whose exponent each name is."""
+
+_QUOTED = {
+    **{key: (key, f"loss {{}} at {TIMES:g} times {variable}") for key, variable in EXPONENTS.items()},
+    "offset": ("the loss", "loss {}"),
+    **{
+        f"{k}_exponent": (f"{x} in C", f"{x} {{}} at {TIMES:g} times C")
+        for k, x in zip(("N", "D", "loss"), ("N*", "D*", "L*"), strict=True)
+    },
+}
+"""What a difference is of, and what is doubtful where it is not known well."""
 
 
 def what(pair: Pair) -> str:
@@ -46,6 +64,42 @@ def sentence(pair: Pair) -> str:
     text = f"{parts[:1].upper()}{parts[1:]}." if parts else ""
     text += f" {_of_offset(pair, all(words[k] == EQUIVALENT for k in names))}"
     return f"{text} {_of_compute(pair)}".strip()
+
+
+def answer(pair: Pair, cells: int, arms: Sequence[tuple[str, pd.DataFrame]]) -> AnswerRecord:
+    """How far to trust the differences, and what is next; `cells` an arm has, and `arms` are their names and rows."""
+    known = {key: (one.difference, said) for key, (one, said) in _differences(pair).items() if one.difference.known}
+    fars = {key: reach(one.exp(), factor=True) if key == "offset" else reach(one) for key, (one, _) in known.items()}
+    own = {key: doubt(_QUOTED[key][1], far) for key, far in fars.items()}
+    of_all, mends = of_arms(arms, pair.flags)
+    if not (math.isnan(pair.tuning_luck.sd) or pair.tuning_luck.twin):
+        of_all.append((FAIR, "no twin shows what tuning left to luck"))
+        mends.append("Tune one arm again, with another name and seed, and compare with twin=NAME.")
+    whole = [(HIGH, f"{pair.cells if pair.paired else 0} of {cells} cells are paired"), *of_all]
+    if noise := listing([_QUOTED[key][0] for key, (_, said) in known.items() if said == NOT_SETTLED]):
+        whole.append((HIGH, f"noise alone may make the differences of {noise}"))
+    whole += [one for key in pair.verdict for one in own.get(key, ())]
+    for i, one in enumerate(pair.multiplier):
+        own[f"multiplier_{i}"] = doubt(f"compute {{}} at C = {power_of_ten(one.C)} FLOPs", reach(one, factor=True))
+        whole += [(HIGH, f"{level} for {why}") for level, why in own[f"multiplier_{i}"]]
+    if pair.settling and pair.settling.runs > 1:
+        mends.append(f"Give both arms {_more(pair.settling)}.")
+    mends.append(f"Quote no difference of {noise}." if noise else "No further run is needed.")
+    numbers = {key: Trust(graded([*doubts, *of_all]).trust, graded(doubts).reasons) for key, doubts in own.items()}
+    return AnswerRecord(pair.sentence, **vars(graded(whole)), next=next(filter(None, mends)), numbers=numbers)
+
+
+def _differences(pair: Pair) -> dict[str, tuple[Difference, str]]:
+    """What differs, by key: the exponents, the loss, the exponents of the frontier; and the verdict, or why not."""
+    slopes = {k: (one, one.why or pair.verdict[k]) for k in EXPONENTS if (one := pair.slopes.get(k))}
+    slopes["offset"] = Difference(difference=pair.offset), pair.verdict["offset"]
+    return slopes | {one.parameter: (one, one.verdict) for one in pair.exponents if not one.law}
+
+
+def _more(known: Settling) -> str:
+    """How many times the trials and the repeats would settle it."""
+    times = ((known.trials, "trials"), (known.repeats, "repeats"))
+    return " and ".join(f"{number(many, 2)} times the {word}" for many, word in times if many > 1)
 
 
 def luck_sentence(pair: Pair) -> str:
@@ -113,12 +167,8 @@ def settling_sentence(pair: Pair) -> str:
     cure = f"{cure}seed gives to both cancels." if known.apart else ""
     if math.isnan(known.runs):
         return f"{said}; {shares}, and 16 times the runs would not settle it.{cure}"
-    more = [
-        f"{number(times, 2)} times the {word}" for times, word in ((known.trials, "trials"), (known.repeats, "repeats"))
-    ]
-    needed = " and ".join(text for text, times in zip(more, (known.trials, known.repeats), strict=True) if times > 1)
     runs = f"{number(known.runs, 2)} times the runs in all"
-    return f"{said}; {shares}. {needed}, {runs}, should settle it in 4 of 5 cases.{cure}"
+    return f"{said}; {shares}. {_more(known)}, {runs}, should settle it in 4 of 5 cases.{cure}"
 
 
 def _better(pair: Pair, p_better: float) -> str:
@@ -158,20 +208,26 @@ def comparison_summary(comparison: Pair) -> Iterator[Part]:
             yield table
         yield Sentence(luck_sentence(pair))
         yield from map(Sentence, decisions(pair))
+        yield Sentence(trusted(pair.answer.trust, pair.answer.reasons))
+        yield Sentence(pair.answer.next, lead="Next")
         for flag in pair.flags:
             yield Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code)
 
 
 def slope_table(pair: Pair) -> TextTable:
-    """Exponents of L ∝ N^-alpha D^-beta in both arms and their difference."""
-    a, b = pair.names
+    """Exponents of L ∝ N^-alpha D^-beta and of the frontier in both arms, their difference, and how far to trust it."""
+    (a, b), names = pair.names, {"offset": "ln(loss of b / loss of a)"} | {key: symbol(key) for key in EXPONENTS}
     rows = [
-        [symbol(name), exponent.a, exponent.b, exponent.difference, exponent.why or pair.verdict[name]]
-        for name in EXPONENTS
-        if (exponent := pair.slopes.get(name))
+        [
+            names.get(k, f"exponent of {_QUOTED[k][0]}"),
+            *((one.a, one.b) if k != "offset" else ("", "")),
+            one.difference,
+            said,
+            trust_in(pair, k, 1),
+        ]
+        for k, (one, said) in _differences(pair).items()
     ]
-    rows.append(["ln(loss of b / loss of a)", "", "", pair.offset, pair.verdict["offset"]])
-    return TextTable(["", f"a: {a}", f"b: {b}", "b − a", "verdict"], rows, title="Exponents and losses")
+    return TextTable(["", f"a: {a}", f"b: {b}", "b − a", "verdict", "trust"], rows, title="Exponents and losses")
 
 
 def multiplier_table(pair: Pair) -> TextTable | None:
@@ -184,10 +240,10 @@ def multiplier_table(pair: Pair) -> TextTable | None:
 def exponent_table(pair: Pair) -> TextTable | None:
     """Exponents of joint laws and of the frontier."""
     rows = [
-        [spaced(e.law or e.method), symbol(e.parameter) if e.law else spaced(e.parameter), e.a, e.b, e.difference]
+        [spaced(e.law or e.method), (symbol if e.law else spaced)(e.parameter), e.a, e.b, e.difference, e.verdict]
         for e in pair.exponents
     ]
-    return TextTable(["law or method", "parameter", "a", "b", "b − a"], rows) if rows else None
+    return TextTable(["law or method", "parameter", "a", "b", "b − a", "verdict"], rows) if rows else None
 
 
 def cell_table(pair: Pair, prefix: str = "") -> TextTable:

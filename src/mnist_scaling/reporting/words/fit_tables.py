@@ -10,6 +10,7 @@ from markupsafe import Markup
 from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.fits_json import Fits, LawRecord
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
 from mnist_scaling.reporting.text import (
@@ -123,9 +124,9 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     return TextTable(head, [[name, *_shown(one), trust_in(fits, key), words] for key, name, one, words in rows], note)
 
 
-def trust_in(fits: Fits, key: str, most: int | None = None) -> str:
+def trust_in(of: Fits | Pair, key: str, most: int | None = None) -> str:
     """How far to trust a number, and at most so many of the reasons for no more; empty where nothing is said of it."""
-    one = fits.answer.numbers.get(key)
+    one = of.answer.numbers.get(key)
     why = "see Trust" if one and most and one.trust != HIGH and not one.reasons else ""
     return ": ".join(filter(None, [one.trust, why or "; ".join(one.reasons[:most])])) if one else ""
 

@@ -6,7 +6,9 @@ The terminal, the page and the key "answer" of fits.json say the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pandas as pd
 
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import EXACT
@@ -16,6 +18,7 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits, Trust
 from mnist_scaling.reporting.text import estimate, factor, listing, number
 from mnist_scaling.study import flags
+from mnist_scaling.study.tables.cell_runs import certified, flag_counts
 
 SIZES = {"D": "data", "N": "parameters", "C": "compute"}
 """What grows, in the order of the sentence."""
@@ -76,6 +79,18 @@ def flagged(raised: Mapping[str, str]) -> list[Doubt]:
     """Flags as one doubt, by their codes and severities."""
     level = LOW if flags.ERROR in raised.values() else FAIR
     return [(level, f"flagged {listing([*raised])}")] if raised else []
+
+
+def of_arms(arms: Sequence[tuple[str, pd.DataFrame]], raised: Iterable[Flag]) -> tuple[list[Doubt], list[str]]:
+    """Doubts about arms, by name and rows, and what mends flags: those of more than a few cells, and those `raised`."""
+    shares = [(share, name) for name, rows in arms if (share := certified(rows)) is not None]
+    least, name = min(shares, default=(1.0, ""))
+    doubts = [(FAIR, f"{100 * least:.0f} % of the cells of {name} are certified tuned")] * (least < CERTIFIED)
+    counts = [(flag_counts(rows), len(rows)) for _, rows in arms]
+    own = [Flag(code, "") for seen, n in counts for code in seen if n - seen[code] < CERTIFIED * n]
+    grave = [flag for flag in (*own, *raised) if flag.severity != flags.INFO]
+    mends = [flags.for_study(flag.remedy, "") for flag in grave]
+    return [*doubts, *flagged({flag.code: flag.severity for flag in grave})], mends
 
 
 def _slopes(fits: Fits) -> dict[str, Interval]:

@@ -92,7 +92,9 @@ def certificate_sentence(study: Study) -> Markup | None:
     at_limit = {k: int(known["limits"].map(lambda text, k=k: k in text.split(";")).sum()) for k in study.tuned}
     reached = listing([f"{label(k)} in {plural(n, 'cell')}" for k, n in at_limit.items() if n])
     if reached:
-        text += Markup(" Within a tenth of its range from a declared limit lies the selected value of {}.").format(reached)
+        text += Markup(" Within a tenth of its range from a declared limit lies the selected value of {}.").format(
+            reached
+        )
     if widened:
         text += Markup(" {} had a range widened on the way.").format(plural(widened, "cell"))
     shares = {k: study.cells[f"{IMPORTANCE}{k}"].median() for k in study.tuned if f"{IMPORTANCE}{k}" in study.cells}

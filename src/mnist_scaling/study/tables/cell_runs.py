@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.study import records
-from mnist_scaling.study.columns import BRANCH, COMPLETE, CONTROL, NO, REPEAT, TRIAL, YES, column_of
+from mnist_scaling.study.columns import BRANCH, COMPLETE, CONTROL, FITTED, NO, REPEAT, TRIAL, YES, column_of
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import STUDY, TRIALS
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -182,3 +183,9 @@ def certified(frame: pd.DataFrame) -> float | None:
     """Share of cells that are certified tuned, of those where something was tuned; None where nothing was."""
     known = [word for word in frame.get("tuned", ()) if word in (YES, NO)]
     return known.count(YES) / len(known) if known else None
+
+
+def flag_counts(frame: pd.DataFrame) -> Counter[str]:
+    """How many cells have each flag."""
+    column = frame.get(FITTED["flags"], pd.Series(dtype=str)).dropna().astype(str)
+    return Counter(code for text in column for code in text.split(";"))
