@@ -189,7 +189,7 @@ def test_luck_of_arms_on_other_cells_is_each_arms_own() -> None:
         _, b = simulate(1.1 * n, d, EQUAL, noise, rng)
         surfaces = fit_surfaces(match(a, b))
         assert not surfaces.cells.paired
-        _, offset = slopes(surfaces, *surfaces.noise.draw(300, rng)[::2], 0.95)
+        _, offset, _ = slopes(surfaces, *surfaces.noise.draw(300, rng)[::2], 0.95)
         wide.append(offset.high - offset.low)
     assert wide[1] > 3 * wide[0]
 
