@@ -20,6 +20,7 @@ from scipy.special import stdtrit
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, plane
+from mnist_scaling.study.tables.cell_runs import CellTrials
 
 AGAINST = (("N", "D"), ("steps",), ("loss",))
 """What the best settings are set against, each by itself; a size that all cells share is left out."""
@@ -32,26 +33,6 @@ FEWEST_INSIDE = 0.8
 
 EDGE = 1e-6
 """Share of the range within which a value lies at its end."""
-
-
-@dataclass(frozen=True)
-class CellTrials:
-    """The finished trials of one cell."""
-
-    losses: Array
-    """Shape (n,), positive."""
-    settings: Array
-    """Values of the tuned keys, shape (n, k)."""
-    low: Array
-    """Ends of the search ranges, shape (k,); NaN for a key that the cell did not tune."""
-    high: Array
-    sizes: Mapping[str, float] = field(default_factory=dict)
-    """What the cell is: N, D, steps, loss, …; positive."""
-
-    def best(self, column: int) -> float:
-        """The key's value in the trial of the lowest loss; NaN where none has both."""
-        known = np.flatnonzero(np.isfinite(self.losses) & np.isfinite(self.settings[:, column]))
-        return float(self.settings[known[np.argmin(self.losses[known])], column]) if len(known) else np.nan
 
 
 @dataclass(frozen=True)
