@@ -53,21 +53,13 @@ class SettingLaw:
 
 
 @dataclass(frozen=True)
-class Ends:
-    """Of a range."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class KeyLaws:
     """What is known of the best values of one key, as fits.json has it."""
 
     scale: str
     """log or linear."""
-    range: Ends
-    """That was searched, over all cells, in the key's own units."""
+    range: Mapping[str, float]
+    """That was searched, over all cells, in the key's own units: low and high."""
     status: str
     """ok, or why there is no law, as a sentence."""
     cells: int
@@ -112,7 +104,8 @@ def best_values(cells: Sequence[CellTrials], column: int, log: bool) -> tuple[Ar
 def _of_key(cells: Sequence[CellTrials], column: int, name: str, log: bool, level: float) -> KeyLaws:
     best, side = best_values(cells, column, log)
     known = np.isfinite(side)
-    ends = Ends(float(np.nanmin([c.low[column] for c in cells])), float(np.nanmax([c.high[column] for c in cells])))
+    low, high = np.nanmin([c.low[column] for c in cells]), np.nanmax([c.high[column] for c in cells])
+    ends = {"low": float(low), "high": float(high)}
     edges = {"low": int((side == -1).sum()), "high": int((side == 1).sum())}
     laws: list[SettingLaw] = []
     outside, every = sum(edges.values()), int(known.sum())
@@ -177,11 +170,11 @@ def predict(law: SettingLaw, of: KeyLaws, sizes: Mapping[str, float], level: flo
     deviation = float(np.sqrt(x @ law.covariance @ x + law.spread**2))
     reach = float(stdtrit(law.n - len(x), 0.5 + level / 2)) * deviation
     ends = [float(x @ slopes) + step * reach for step in (0, -1, 1)]
-    return Interval(*ends).exp() if of.log else Interval(*np.clip(ends, of.range.low, of.range.high).tolist())
+    return Interval(*ends).exp() if of.log else Interval(*np.clip(ends, of.range["low"], of.range["high"]).tolist())
 
 
 def share_of_range(guess: Interval, of: KeyLaws) -> float:
     """Width of an interval over that of the range that was searched, in logs for a key on a log scale."""
-    ends = np.array([guess.low, guess.high, of.range.low, of.range.high])
+    ends = np.array([guess.low, guess.high, of.range["low"], of.range["high"]])
     low, high, least, most = np.log(ends) if of.log else ends
     return float((high - low) / (most - least))
