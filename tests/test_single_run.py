@@ -110,14 +110,13 @@ def test_a_sampler_that_cannot_tune_a_cell_is_a_sentence(data_dir: str, tmp_path
 
 
 def test_a_run_by_hand_keeps_no_password(data_dir: str, command: Command, tmp_path: Path) -> None:
-    """Hydra writes the whole command line beside a run; the storage is a sweep's, but may stand in it."""
+    """Hydra can write the whole command line beside a run; the storage is a sweep's, but may stand in it."""
     url = "postgresql+psycopg://me:s3cret@dbhost:1/db?sslpassword=s3cret"
     small = (f"data.dir={data_dir}", "model.width=4", "data.fraction=0.001")
     done = command("mnist_scaling.train", *small, f"hydra.sweeper.storage='{url}'")
     assert done.stderr.startswith("Error: `hydra.sweeper.storage` must go with -m"), done.stderr
     texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert [text for text in texts if "s3cret" in text] == []
-    assert any("hydra.sweeper.storage=…" in text for text in texts)
 
 
 def test_an_experiment_by_hand_says_what_a_sweep_would_do_and_a_run_where_its_paths_begin(

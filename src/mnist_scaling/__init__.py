@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from mnist_scaling.app.application import cell_task
     from mnist_scaling.app.python_study import PythonStudy as Study
 
-__version__ = "0.1.0"
 __all__ = ["Study", "cell_task"]
 
 

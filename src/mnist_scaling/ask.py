@@ -136,7 +136,10 @@ def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = 
             print(f"{name} is read from {folder}, which comes with the repository. To measure it yourself: {again}")
     if not every:
         return
-    foreseen = {name: foresee(tuple(overrides)) for name, overrides in every.items()}
+    from mnist_scaling.image_task import TASK
+    from mnist_scaling.tuning.sweep import forecast
+
+    foreseen = {name: forecast.preview(overrides, cli.conf_dir(), TASK) for name, overrides in every.items()}
     left = {name: preview for name, preview in foreseen.items() if not is_finished(name, preview)}
     done = len(every) - len(left)
     seconds = sum(preview.left for preview in left.values())
@@ -158,14 +161,6 @@ def is_finished(name: str, preview: Preview) -> bool:
     """Whether every run of the study has its record, and its tables have them all."""
     table = layout.study_folder(name) / layout.CELLS
     return preview.finished == preview.cells and table.is_file() and table.stat().st_mtime >= preview.latest
-
-
-def foresee(overrides: tuple[str, ...]) -> Preview:
-    """What `train -m` would do with these overrides."""
-    from mnist_scaling.image_task import TASK
-    from mnist_scaling.tuning.sweep.forecast import preview
-
-    return preview(overrides, cli.conf_dir(), TASK)
 
 
 def listed(conf: Path, scale: str) -> list[dict[str, str]]:

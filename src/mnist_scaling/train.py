@@ -6,12 +6,11 @@ import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -41,7 +40,6 @@ def main(cfg: DictConfig) -> float | None:
     with contextlib.chdir(hydra_config.runtime.cwd):  # where paths of the configuration begin, also with job.chdir
         if rounds.ran_job(folder, TASK):
             return None
-        _hide_password(folder)
         with cli.user_errors("train"):
             if hydra_config.mode != RunMode.MULTIRUN:
                 _needs_no_sweep([*hydra_config.overrides.hydra, *hydra_config.overrides.task])
@@ -104,21 +102,6 @@ def single(values: Values, folder: Path) -> float | None:
     if (folder / layout.WEIGHTS).is_file():
         console.print(f"Weights: {folder / layout.WEIGHTS}", soft_wrap=True)
     return result["val_loss"]  # type: ignore[no-any-return]
-
-
-def _hide_password(folder: Path) -> None:
-    """Take what may be a password out of what Hydra wrote of a run by hand, to which a sweep's storage is nothing."""
-    path = folder / (HydraConfig.get().output_subdir or "") / "hydra.yaml"
-    sweeper: Any = OmegaConf.to_container(HydraConfig.get().sweeper)
-    if sweeper.get("storage") is None or not path.is_file():
-        return
-    from mnist_scaling.tuning.optuna_mirror import without_password
-
-    kept: Any = OmegaConf.to_container(OmegaConf.load(path))
-    kept["hydra"]["sweeper"]["storage"] = "…"
-    given = kept["hydra"]["overrides"]["hydra"]
-    kept["hydra"]["overrides"]["hydra"] = [without_password(override) for override in given]
-    OmegaConf.save(OmegaConf.create(kept), path)
 
 
 def _branches(branches: Sequence[Mapping[str, float]]) -> Table:

@@ -21,6 +21,7 @@ from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study.flags import CELLS_LEFT_OUT, NOT_PAIRED, SEARCH_EDGE
+from mnist_scaling.study.tables.csv_table import read_study_table
 
 RNG = np.random.default_rng(20261126)
 
@@ -314,12 +315,12 @@ def test_flags_that_warn_of_cells_are_told_with_their_number(tmp_path: Path) -> 
     path = tmp_path / "cells.csv"
     flags = ["search_edge;undertrained", None, "undertrained", "repeated_data"]
     pd.DataFrame({"test_loss": [0.1, 0.2, 0.3, 0.4], "flags": flags}).to_csv(path, index=False)
-    assert flagged_rows({"s": path}) == [
+    assert flagged_rows({"s": read_study_table(path)}) == [
         "1 of the 4 cells of s is flagged search_edge: a selected value lies on the edge of its search range.",
         "2 of the 4 cells of s are flagged undertrained: a run ended at its cap before it had converged.",
     ]
     pd.DataFrame({"test_loss": [0.1], "flags": [None]}).to_csv(path, index=False)
-    assert flagged_rows({"s": path}) == []
+    assert flagged_rows({"s": read_study_table(path)}) == []
 
 
 def test_an_arm_is_the_rows_and_the_loss_that_it_names(tmp_path: Path) -> None:
@@ -339,9 +340,9 @@ def test_an_arm_is_the_rows_and_the_loss_that_it_names(tmp_path: Path) -> None:
     assert again["all"].twin is not None
     assert again["all"].twin[LOSS].tolist() == [0.1, 0.2, 0.3]
     assert again["sgd"].twin is None
-    assert rows_in_no_arm(asked, {"s": path}) == []
+    assert rows_in_no_arm(asked, {"s": read_study_table(path)}) == []
     some = Question("t", "q?", {"s": StudySpec("smoke")}, {"sgd": specs["sgd"]})
-    assert rows_in_no_arm(some, {"s": path}) == [
+    assert rows_in_no_arm(some, {"s": read_study_table(path)}) == [
         "1 of the 3 cells of s is left out: the question takes those where optimizer == 'sgd'."
     ]
     none = Question("t", "q?", {"s": StudySpec("smoke")}, {"rms": ArmSpec("s", "optimizer == 'rms'")})

@@ -106,7 +106,7 @@ def test_auto_delta_follows_the_noise():
 
 def test_auto_delta_says_when_the_law_misses():
     found = choose_delta(
-        "auto", np.array([0.3, -0.3, 0.2, -0.25, 0.3]), 2, SeedNoise(np.array([1e-4]), 10.0, True, np.array([10.0]))
+        "auto", np.array([0.3, -0.3, 0.2, -0.25, 0.3]), 2, SeedNoise(np.array([1e-4]), 10.0, np.array([10.0]))
     )
     assert found.value > 0.1
     assert "more than seed noise" in found.reason

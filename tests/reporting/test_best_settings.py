@@ -53,7 +53,7 @@ def test_every_key_stands_against_both_sizes_with_its_law(grid: Path) -> None:
                 assert (at["value"], at["low"], at["high"]) == pytest.approx((here.value, here.low, here.high))
             assert panel.lines["x"].max() == pytest.approx(panel.target["x"].item())
             assert panel.target["value"].item() == prior(laws, **AT)[key].value
-        assert row[0].ends == (one.range.low, one.range.high)
+        assert row[0].ends == (one.range["low"], one.range["high"])
         assert row[2].points["x"].tolist() == study.cells.loc[row[2].points.index, "loss"].tolist()
     assert found.rows[0][0].ends == pytest.approx((1e-4, 0.1))
 

@@ -6,6 +6,7 @@ import pytest
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import text
+from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.text import NB, formula, power
 
 
@@ -49,16 +50,16 @@ def test_an_interval_is_printed_whole_and_never_broken_over_lines() -> None:
 
 def test_an_end_that_a_file_can_not_hold_is_open_in_every_form() -> None:
     """An infinite end is null in JSON."""
-    found = Interval.of({"value": 2.0, "low": 1.2, "high": None})
+    found = read(Interval, {"value": 2.0, "low": 1.2, "high": None})
     assert text.estimate(found) == text.estimate(Interval(2, 1.2, math.inf)) == f"2.000{NB}[1.200,{NB}∞)"
     assert str(power("N", found)) == f"N<sup>2.0</sup>{NB}[1.2,{NB}∞)"
 
 
 def test_interval_from_json_with_nulls() -> None:
-    found = Interval.of({"value": 0.3, "low": None, "high": None})
+    found = read(Interval, {"value": 0.3, "low": None, "high": None})
     assert found.known
     assert not found.bounded
-    assert not Interval.of(None).known
+    assert not read(Interval, {}).known
 
 
 def test_minus_swaps_the_ends() -> None:

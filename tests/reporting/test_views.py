@@ -24,7 +24,7 @@ from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.figures.tuning import training_gap
 from mnist_scaling.reporting.text import DASH, Missing
 from mnist_scaling.reporting.words.report_words import seed_table
-from mnist_scaling.settings.setting_laws import Ends, KeyLaws
+from mnist_scaling.settings.setting_laws import KeyLaws
 from mnist_scaling.study.columns import DIVERGED, REPEAT
 from tests.reporting.builder import load
 
@@ -120,7 +120,7 @@ def test_the_best_run_of_each_budget() -> None:
 
 
 def test_trials_stand_beside_the_selected_setting(study: Study) -> None:
-    key = KeyLaws("log", Ends(1e-4, 0.1), "ok", 16, {"low": 0, "high": 0})
+    key = KeyLaws("log", {"low": 1e-4, "high": 0.1}, "ok", 16, {"low": 0, "high": 0})
     told = replace(study, fits=replace(study.fits, settings_laws=SettingsRecord(keys={"lr": key})))
     plot = next(p for p in figures.FIGURES if p.name == "settings_curves")
     data = settings_curves(told)

@@ -29,7 +29,6 @@ from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.settings.setting_laws import CellTrials
 from mnist_scaling.settings.tuning_change import TunedCells
 from mnist_scaling.study import identity
 from mnist_scaling.study.columns import CONVENTIONS, NO, SEED
@@ -37,7 +36,7 @@ from mnist_scaling.study.files import read_json
 from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, UNCERTIFIED, WARNING
 from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, found_folder, is_kept, known_studies
 from mnist_scaling.study.missing import mixed_code, unfinished
-from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
+from mnist_scaling.study.tables.cell_runs import CellTrials, repeat_losses, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import (
     ArmRows,
@@ -100,15 +99,10 @@ class Source:
 
     def _examples(self, cells: pd.DataFrame) -> float | None:
         """The training examples of the study's data set, times the most passes of the cells with the most of them."""
-        held = {facts.get("n_train") for facts in (self.study or {}).get(identity.DATA, [])}
-        if (
-            len(held) != 1
-            or None in held
-            or self.rows.names.get("D") != "n_seen"
-            or not {"epochs", "n_train"} <= {*cells}
-        ):
+        held = identity.data_fact(self.study or {}, "n_train")
+        if held is None or self.rows.names.get("D") != "n_seen" or not {"epochs", "n_train"} <= {*cells}:
             return None
-        return float(held.pop() * cells["epochs"][cells["n_train"] == cells["n_train"].max()].max())
+        return float(held * cells["epochs"][cells["n_train"] == cells["n_train"].max()].max())
 
 
 def read(config: FitConfig) -> Source:
@@ -134,7 +128,7 @@ def read(config: FitConfig) -> Source:
     rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
     trials = read_study_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
     said = unfinished(path.parent, frame, trials, study), mixed_code(path.parent)
-    return Source(path, rows, study, trials, tuned, axes, identity.classes(study), *said)
+    return Source(path, rows, study, trials, tuned, axes, identity.data_fact(study, "classes"), *said)
 
 
 def _why_no_runs(source: Source) -> str:
@@ -183,7 +177,7 @@ def cell_trials(source: Source, arm: ArmRows) -> tuple[list[CellTrials], Mapping
     columns = {"N": names["N"], "D": names["D"], "steps": "steps", "loss": names["loss"]}
     there = {size: column for size, column in columns.items() if column in cells}
     sizes = [dict(zip(there, row, strict=True)) for row in cells[list(there.values())].to_numpy(float).tolist()]
-    known = [CellTrials(**vars(cell), sizes=of) for cell, of in zip(tried.cells, sizes, strict=True)]
+    known = [replace(cell, sizes=of) for cell, of in zip(tried.cells, sizes, strict=True)]
     return known, tried.keys, ""
 
 

@@ -56,11 +56,11 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
     InputError when a table, an arm, a measure or a slot of the sentence is at fault.
     """
     arms = study_arms.read_arms(question, tables)
-    findings = Findings(notes=(*study_arms.rows_in_no_arm(question, tables), *study_arms.flagged_rows(tables)))
+    frames = {key: read_study_table(path) for key, path in tables.items()}
+    findings = Findings(notes=(*study_arms.rows_in_no_arm(question, frames), *study_arms.flagged_rows(frames)))
     for spec in question.measures:
         findings = findings | measures.measure(spec, arms)
-    frames = [read_study_table(path) for path in tables.values()]
-    seconds = sum(float(frame["seconds"].sum()) for frame in frames if "seconds" in frame)
+    seconds = sum(float(frame["seconds"].sum()) for frame in frames.values() if "seconds" in frame)
     return Answer(
         name,
         question,
@@ -69,7 +69,7 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
         findings,
         fill(question.sentence, findings),
         trust(question, scale, arms, findings),
-        sum(len(frame) for frame in frames),
+        sum(map(len, frames.values())),
         seconds / 60,
         {key: checksum(path.read_bytes()) for key, path in tables.items()},
     )

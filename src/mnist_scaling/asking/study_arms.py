@@ -82,11 +82,10 @@ def _rows(name: str, spec: ArmSpec, path: Path) -> pd.DataFrame:
     return (frame if runs is None else frame.assign(**{RUNS: runs})).reset_index(drop=True)
 
 
-def rows_in_no_arm(question: Question, tables: Mapping[str, Path]) -> list[str]:
+def rows_in_no_arm(question: Question, tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """A sentence for each study of which the arms' `where` leaves out cells."""
     notes = []
-    for key, path in tables.items():
-        frame = read_study_table(path)
+    for key, frame in tables.items():
         specs = [spec for spec in arms_of(question).values() if spec.study == key]
         n = int((~np.any([_kept(spec, frame) for spec in specs], axis=0)).sum()) if specs else 0
         if n:
@@ -95,11 +94,10 @@ def rows_in_no_arm(question: Question, tables: Mapping[str, Path]) -> list[str]:
     return notes
 
 
-def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
+def flagged_rows(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """A sentence for each study and flag that warns of its cells."""
     notes = []
-    for key, path in tables.items():
-        frame = read_study_table(path)
+    for key, frame in tables.items():
         for code, n in flag_counts(frame).items():
             flag = kind(code)
             if flag.severity != INFO:

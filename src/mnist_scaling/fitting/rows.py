@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
@@ -133,10 +132,8 @@ class Table:
 
         Values nearer than `SAME_LEVEL` are one level, unless they go on from one to the next, as scattered ones do.
         """
-        level = level_of(np.log(self.inputs[name]))
-        rows, ends = np.argsort(level, kind="stable"), np.cumsum(np.bincount(level)).tolist()
-        parts = (rows[a:b] for a, b in pairwise([0, *ends]))
-        return dict(zip(self.levels(name).tolist(), parts, strict=True))
+        order, starts = _levels(np.log(self.inputs[name]))
+        return dict(zip(self.levels(name).tolist(), map(np.sort, np.split(order, starts[1:])), strict=True))
 
     def levels(self, name: str) -> Array:
         """The levels of an input (`by_level`), ascending."""

@@ -20,6 +20,7 @@ from scipy.special import stdtrit
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, plane
+from mnist_scaling.study.tables.cell_runs import CellTrials
 
 AGAINST = (("N", "D"), ("steps",), ("loss",))
 """What the best settings are set against, each by itself; a size that all cells share is left out."""
@@ -32,26 +33,6 @@ FEWEST_INSIDE = 0.8
 
 EDGE = 1e-6
 """Share of the range within which a value lies at its end."""
-
-
-@dataclass(frozen=True)
-class CellTrials:
-    """The finished trials of one cell."""
-
-    losses: Array
-    """Shape (n,), positive."""
-    settings: Array
-    """Values of the tuned keys, shape (n, k)."""
-    low: Array
-    """Ends of the search ranges, shape (k,); NaN for a key that the cell did not tune."""
-    high: Array
-    sizes: Mapping[str, float] = field(default_factory=dict)
-    """What the cell is: N, D, steps, loss, …; positive."""
-
-    def best(self, column: int) -> float:
-        """The key's value in the trial of the lowest loss; NaN where none has both."""
-        known = np.flatnonzero(np.isfinite(self.losses) & np.isfinite(self.settings[:, column]))
-        return float(self.settings[known[np.argmin(self.losses[known])], column]) if len(known) else np.nan
 
 
 @dataclass(frozen=True)
@@ -72,21 +53,13 @@ class SettingLaw:
 
 
 @dataclass(frozen=True)
-class Ends:
-    """Of a range."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class KeyLaws:
     """What is known of the best values of one key, as fits.json has it."""
 
     scale: str
     """log or linear."""
-    range: Ends
-    """That was searched, over all cells, in the key's own units."""
+    range: Mapping[str, float]
+    """That was searched, over all cells, in the key's own units: low and high."""
     status: str
     """ok, or why there is no law, as a sentence."""
     cells: int
@@ -131,7 +104,8 @@ def best_values(cells: Sequence[CellTrials], column: int, log: bool) -> tuple[Ar
 def _of_key(cells: Sequence[CellTrials], column: int, name: str, log: bool, level: float) -> KeyLaws:
     best, side = best_values(cells, column, log)
     known = np.isfinite(side)
-    ends = Ends(float(np.nanmin([c.low[column] for c in cells])), float(np.nanmax([c.high[column] for c in cells])))
+    low, high = np.nanmin([c.low[column] for c in cells]), np.nanmax([c.high[column] for c in cells])
+    ends = {"low": float(low), "high": float(high)}
     edges = {"low": int((side == -1).sum()), "high": int((side == 1).sum())}
     laws: list[SettingLaw] = []
     outside, every = sum(edges.values()), int(known.sum())
@@ -196,11 +170,11 @@ def predict(law: SettingLaw, of: KeyLaws, sizes: Mapping[str, float], level: flo
     deviation = float(np.sqrt(x @ law.covariance @ x + law.spread**2))
     reach = float(stdtrit(law.n - len(x), 0.5 + level / 2)) * deviation
     ends = [float(x @ slopes) + step * reach for step in (0, -1, 1)]
-    return Interval(*ends).exp() if of.log else Interval(*np.clip(ends, of.range.low, of.range.high).tolist())
+    return Interval(*ends).exp() if of.log else Interval(*np.clip(ends, of.range["low"], of.range["high"]).tolist())
 
 
 def share_of_range(guess: Interval, of: KeyLaws) -> float:
     """Width of an interval over that of the range that was searched, in logs for a key on a log scale."""
-    ends = np.array([guess.low, guess.high, of.range.low, of.range.high])
+    ends = np.array([guess.low, guess.high, of.range["low"], of.range["high"]])
     low, high, least, most = np.log(ends) if of.log else ends
     return float((high - low) / (most - least))

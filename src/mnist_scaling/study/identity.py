@@ -215,10 +215,10 @@ def collect(overrides: Sequence[str], command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def classes(study: Mapping[str, Any]) -> int | None:
-    """Number of classes of a study's data, from its study.json; None where it has none, or data sets that differ."""
-    counts = {facts["classes"] for facts in study.get(DATA, []) if "classes" in facts}
-    return counts.pop() if len(counts) == 1 else None
+def data_fact(study: Mapping[str, Any], key: str) -> Any:
+    """What a study.json says of its data by a key, such as classes; None where it does not, or its data sets differ."""
+    known = {facts.get(key) for facts in study.get(DATA, [])} - {None}
+    return known.pop() if len(known) == 1 else None
 
 
 @functools.cache

@@ -140,11 +140,6 @@ def name_argument(folder: Path) -> str:
         return f"name={folder.name}"
     if folder.absolute().parent.name == MULTIRUN or folder == Path(folder.name):
         return shlex.quote(f"name={folder.name}")
-    return path_argument(folder)
-
-
-def path_argument(folder: Path) -> str:
-    """The argument that names the study in a folder by its path."""
     path = str(folder)
     return shlex.quote(f"name={path}" if re.fullmatch(r"[\w./~-]+", path) else f"name='{path}'")
 

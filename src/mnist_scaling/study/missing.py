@@ -91,16 +91,14 @@ def lost_runs(folder: Path) -> str:
     return f"{folder / layout.TRIALS} lists {gone} gone"
 
 
-def unfinished(
-    folder: Path, cells: pd.DataFrame, trials: pd.DataFrame, study: Mapping[str, Any], loss: str = "test_loss"
-) -> str:
+def unfinished(folder: Path, cells: pd.DataFrame, trials: pd.DataFrame, study: Mapping[str, Any]) -> str:
     """That a study is unfinished, as a sentence with the number of finished cells; empty when it is finished.
 
     A cell is finished when it has a loss, which only repeats fill, or when it can't have one: all of its trials, or its
     repeats, were lost. A cell that has not begun has no row in cells.csv, but its sweep has counted it.
     """
     grid = [axis for axis in study.get("grid", study.get("axes", ())) if axis in cells]
-    loss = loss if loss in cells else "repeat_val_loss"  # of a program without a test loss
+    loss = "test_loss" if "test_loss" in cells else "repeat_val_loss"  # of a program without a test loss
     if not grid or loss not in cells or "n_trials" not in cells:
         return ""
     begun = sum(1 for _ in folder.glob("/".join([*["*"] * len(grid), layout.CELL])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,10 +82,12 @@ def _counter() -> Iterator[FlopCounterMode]:
 
     oneDNN is off, because it runs an LSTM as one operation; without it, its matrix products are seen.
     """
-    aten = torch.ops.aten
+    aten, count = torch.ops.aten, flop_counter.sdpa_flop_count
+    # Backwards two products for each of the two; that the fused operation computes the attention weights once more is
+    # not counted: it trades time for memory, and the plain products of the same model don't do it.
     ours = {
-        aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_flops,
+        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: count(q, k, v),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda _, q, k, v, *__, **___: 2 * count(q, k, v),
     }
     counter = FlopCounterMode(display=False, custom_mapping=ours)
     enabled, *_ = torch.backends.mkldnn.set_flags(False, None, None, None)
@@ -94,21 +96,6 @@ def _counter() -> Iterator[FlopCounterMode]:
             yield counter
     finally:
         torch.backends.mkldnn.set_flags(enabled, None, None, None)
-
-
-def attention_flops(q: Sequence[int], k: Sequence[int], v: Sequence[int], *_: Any, **__: Any) -> int:
-    """FLOPs of softmax(q k') v, two products, from their shapes (batch, heads, tokens, entries)."""
-    batch, heads, tokens, entries = q
-    return 2 * batch * heads * tokens * k[-2] * (entries + v[-1])
-
-
-def attention_backward_flops(_: Any, q: Sequence[int], k: Sequence[int], v: Sequence[int], *__: Any, **___: Any) -> int:
-    """FLOPs of its gradient: two products for each of the two.
-
-    The fused operation computes the attention weights once more. That is not counted: it trades time for memory, and
-    the plain products of the same model (with dropout on the weights) don't do it.
-    """
-    return 2 * attention_flops(q, k, v)
 
 
 def _keep_compiler_out() -> None:

@@ -25,6 +25,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 
 if TYPE_CHECKING:
     from mnist_scaling.tuning.task import Values
+    from mnist_scaling.tuning.workers.cluster import ClusterClient
     from mnist_scaling.tuning.workers.job import Application, Workers
 
 
@@ -102,14 +103,14 @@ class LocalLauncher(Launcher):
 
 
 class _ClusterLauncher(LocalLauncher):
-    """What Dask and Ray have in common; parameters are documented in conf/hydra/launcher/."""
+    """What Dask and Ray have in common; parameters are documented in conf/hydra/launcher/, `own` are the engine's."""
 
     package, extra = "", ""
     """What it needs, and the extra of this package that brings it."""
 
-    def __init__(self, address: str | None = None, n_workers: int | None = None) -> None:
+    def __init__(self, address: str | None = None, n_workers: int | None = None, **own: Any) -> None:
         super().__init__(n_workers=n_workers)
-        self.address = address
+        self.address, self.own = address, own
 
     def check(self, runs: Sequence[Values]) -> None:
         """Refuse a cluster whose package is not installed; which devices its workers have, only they know."""
@@ -122,40 +123,39 @@ class _ClusterLauncher(LocalLauncher):
         """Those of a cluster that is started here, or as many as were named."""
         return self.count() if self.address is None or self.n_workers is not None else None
 
+    def workers(self) -> Workers:
+        """The cluster's workers."""
+        from mnist_scaling.tuning.workers.cluster import ClusterWorkers
+
+        self.check(())
+        return ClusterWorkers(self.application(), self.client())
+
+    def client(self) -> ClusterClient:
+        """What carries jobs to them."""
+        raise NotImplementedError
+
 
 class DaskLauncher(_ClusterLauncher):
-    """Workers of Dask."""
+    """Workers of Dask; `cluster` is a node of the kind that is started."""
 
     package, extra = "distributed", "dask"
 
-    def __init__(
-        self, address: str | None = None, n_workers: int | None = None, cluster: DictConfig | None = None
-    ) -> None:
-        super().__init__(address, n_workers)
-        self.cluster = cluster
+    def client(self) -> ClusterClient:
+        """A client of the scheduler."""
+        from mnist_scaling.tuning.workers.cluster import Dask
 
-    def workers(self) -> Workers:
-        """The cluster's workers."""
-        from mnist_scaling.tuning.workers.cluster import ClusterWorkers, Dask
-
-        cluster = None if self.cluster is None else functools.partial(instantiate, self.cluster)
-        return ClusterWorkers(self.application(), Dask(self.address, self.count(), cluster))
+        kind = self.own.get("cluster")
+        return Dask(self.address, self.count(), None if kind is None else functools.partial(instantiate, kind))
 
 
 class RayLauncher(_ClusterLauncher):
-    """Workers of Ray."""
+    """Workers of Ray; `init` are further arguments of ray.init."""
 
     package, extra = "ray", "ray"
 
-    def __init__(
-        self, address: str | None = None, n_workers: int | None = None, init: DictConfig | dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(address, n_workers)
-        self.init = init
+    def client(self) -> ClusterClient:
+        """A driver of the cluster."""
+        from mnist_scaling.tuning.workers.cluster import Ray
 
-    def workers(self) -> Workers:
-        """The cluster's workers."""
-        from mnist_scaling.tuning.workers.cluster import ClusterWorkers, Ray
-
-        options: Any = OmegaConf.to_container(OmegaConf.create(self.init or {}), resolve=True)
-        return ClusterWorkers(self.application(), Ray(self.address, self.count(), options))
+        options: Any = OmegaConf.to_container(OmegaConf.create(self.own.get("init") or {}), resolve=True)
+        return Ray(self.address, self.count(), options)

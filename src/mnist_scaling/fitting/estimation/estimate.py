@@ -172,7 +172,6 @@ def fit_law(
     settings: Settings | None = None,
     weights: Array | None = None,
     seeds: SeedNoise | None = None,
-    polished: int = POLISHED,
 ) -> Fit:
     """Minimise the sum of Huber losses of log residuals over a law's parameters.
 
@@ -188,8 +187,6 @@ def fit_law(
         Weights of the rows; 1 when left out.
     seeds : SeedNoise, optional
         Noise of a row's log loss by the repeats, for ``delta=auto``.
-    polished : int
-        How many of the screened starts are followed to the end.
 
     Raises
     ------
@@ -199,7 +196,7 @@ def fit_law(
     settings = settings or Settings()
     problem = Problem(law, logs, y, np.ones_like(y) if weights is None else weights)
     check_rows(problem)
-    return fit_problem(problem, _delta(problem, settings, seeds), None, polished)
+    return fit_problem(problem, _delta(problem, settings, seeds))
 
 
 def fit_problem(problem: Problem, delta: Delta, start: Array | None = None, polished: int = POLISHED) -> Fit:

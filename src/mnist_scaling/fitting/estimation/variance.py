@@ -62,8 +62,6 @@ class Squeezed:
     """mu_i."""
     prior: float
     """d_0; inf where rows with the same covariates have one variance."""
-    equal: bool
-    """Whether all rows were pooled: neither a trend nor more scatter than chance."""
 
 
 def squeeze(variance: Array, dof: Array, covariates: Array, doubt: bool = False) -> Squeezed:
@@ -84,28 +82,25 @@ def squeeze(variance: Array, dof: Array, covariates: Array, doubt: bool = False)
     mean = float((variance * dof).sum() / dof.sum())
     if len(variance) < FEWEST or mean <= 0:
         pooled = np.full(len(variance), mean)
-        return Squeezed(pooled, pooled, np.inf, True)
+        return Squeezed(pooled, pooled, np.inf)
     kept = np.maximum(variance, SMALLEST * mean)
     usual = _usual(kept, dof, covariates, doubt)
     prior, factor = _prior(kept / usual, dof, doubt)
     if doubt:
         usual = np.maximum(usual, mean)
-    equal = np.isinf(prior) and float(np.ptp(usual)) <= 1e-9 * mean
     usual = usual * factor
     if np.isinf(prior):
-        return Squeezed(usual, usual, prior, equal)
+        return Squeezed(usual, usual, prior)
     own = (prior * usual + dof * kept) / (prior + dof)
     # Estimates that lean towards what is usual would lose the few loud rows' share of the whole.
-    return Squeezed(own * mean / float((own * dof).sum() / dof.sum()), usual, prior, equal)
+    return Squeezed(own * mean / float((own * dof).sum() / dof.sum()), usual, prior)
 
 
-def pool(
-    residual: float, residual_dof: float, seeds: float, dof: float, above: float = POOLED_ABOVE
-) -> tuple[float, float, float, float]:
+def pool(residual: float, residual_dof: float, seeds: float, dof: float) -> tuple[float, float, float, float]:
     """One variance of two: variance, its degrees of freedom, their ratio, and the chance of so large a ratio.
 
-    That of the residuals and that of the repeats are pooled where an F test gives so large a ratio the chance `above`
-    or a greater one. Degrees of freedom that are not positive say that one of them is unknown.
+    That of the residuals and that of the repeats are pooled where an F test gives so large a ratio the chance
+    `POOLED_ABOVE` or a greater one. Degrees of freedom that are not positive say that one of them is unknown.
     """
     if residual_dof <= 0 and dof <= 0:
         return np.nan, 0.0, np.nan, np.nan
@@ -115,7 +110,7 @@ def pool(
         return seeds, dof, np.nan, np.nan
     ratio = residual / seeds
     rarer = float(special.fdtrc(residual_dof, dof, ratio))
-    if rarer < above or 1 - rarer < TOO_SMALL:
+    if rarer < POOLED_ABOVE or 1 - rarer < TOO_SMALL:
         return residual, residual_dof, ratio, rarer
     total = residual_dof + dof
     return (residual * residual_dof + seeds * dof) / total, total, ratio, rarer

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +27,6 @@ class Interval:
     high: float = math.nan
     why: str = field(default="", metadata=OMITTED, kw_only=True)
     """Why there is no number that a reader looks for."""
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any] | None) -> Interval:
-        """From fits.json, where a missing number is null."""
-        if record is None:
-            return cls()
-        return cls(*(math.nan if record.get(k) is None else float(record[k]) for k in ("value", "low", "high")))
 
     @property
     def known(self) -> bool:

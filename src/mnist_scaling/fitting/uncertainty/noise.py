@@ -41,8 +41,6 @@ class SeedNoise:
     """Of each row's mean log loss, shape (n,); the pooled one where a row has no repeats."""
     dof: float
     """Degrees of freedom of all rows together."""
-    equal: bool
-    """Whether one variance serves all rows."""
     row_dof: Array
     """Degrees of freedom of each row's variance: of all rows where they are pooled, shape (n,)."""
 
@@ -101,7 +99,7 @@ def seed_noise(table: Table) -> SeedNoise | None:
     variance[known] = squeezed.variance
     row_dof = np.full(len(table), float(dof.sum()))
     row_dof[known] = np.minimum(squeezed.prior + dof, dof.sum())
-    return SeedNoise(variance, _effective(squeezed.variance, float(dof.sum())), squeezed.equal, row_dof)
+    return SeedNoise(variance, _effective(squeezed.variance, float(dof.sum())), row_dof)
 
 
 def weights_from(kind: str, table: Table) -> Array:

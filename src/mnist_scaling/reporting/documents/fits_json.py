@@ -77,11 +77,6 @@ class LawRecord:
         return math.isfinite(self.rmse_log)
 
     @property
-    def is_joint(self) -> bool:
-        """Whether it holds both N and D."""
-        return len(self.inputs) > 1
-
-    @property
     def shown(self) -> dict[str, Interval]:
         """Floor and exponents: parameters that do not hang on the units of N and D."""
         return {k: p for k, p in self.params.items() if self.units.get(k, "1") in ("1", "loss")}

@@ -100,7 +100,7 @@ def _panels(study: Study, record: SettingsRecord, key: str, one: KeyLaws) -> lis
             panels.append(
                 Panel(
                     label(key), one.log, variable, other, _points(rows, variable, other),
-                    pd.DataFrame(lines), (one.range.low, one.range.high), _points(aim, variable, other, *ENDS),
+                    pd.DataFrame(lines), (one.range["low"], one.range["high"]), _points(aim, variable, other, *ENDS),
                 )
             )  # fmt: skip
     return panels
@@ -252,8 +252,8 @@ def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
 def _curve_panel(axes: Axes, one: SettingCurve) -> None:
     points(axes, one.trials, "x", "loss", color=style.TUNED, alpha=0.7)
     axes.plot(*one.selected, "*", color=style.UNTUNED, markersize=10, zorder=5)
-    for end in (one.key.range.low, one.key.range.high):
+    for end in one.key.range.values():
         axes.axvline(end, color=style.MUTED, linewidth=0.8, linestyle="--", zorder=1)
     if one.key.log:
-        style.log_axis(axes.xaxis, one.key.range.low, one.key.range.high, most=4)
+        style.log_axis(axes.xaxis, one.key.range["low"], one.key.range["high"], most=4)
     axes.set_xlabel(label(one.name))

@@ -56,7 +56,9 @@ def losses(study: Study, variable: str) -> View | Missing:
     panels = rows.loc[by["x"].transform("size") > 1, "panel"].unique()
     if not len(panels):
         return Missing(f"Fewer than two cells have a {study.call('loss')} on any one line.")
-    rows = rows.loc[rows["panel"].isin(panels[:MOST_PANELS]), [*_KEPT, "panel", "level", "label", "scattered"]]
+    rows = rows.loc[
+        rows["panel"].isin(panels[:MOST_PANELS]), ["x", "loss", "se", "panel", "level", "label", "scattered"]
+    ]
     laws = []
     for (panel, level), line in rows.groupby(["panel", "level"]):
         law = selected_law(study, variable, (line["x"].min(), line["x"].max()), float(level))
@@ -67,9 +69,6 @@ def losses(study: Study, variable: str) -> View | Missing:
     names = (f"{study.call(variable)} {variable}{varies}", f"{study.call('loss')}{study.unit}", told, palette)
     lines = pd.concat(laws) if laws else pd.DataFrame(columns=["x", "loss", "panel", "level"])
     return View(rows, lines, _note(study, rows, len(panels)), names)
-
-
-_KEPT = ["x", "loss", "se"]
 
 
 def grouped(rows: pd.DataFrame, axis: str | None) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View, by_level, coloured_points, panels
 from mnist_scaling.reporting.text import Missing
 from mnist_scaling.study.columns import label
-from mnist_scaling.study.identity import DATA
+from mnist_scaling.study.identity import data_fact
 
 WIDE = 3
 """Positive numbers that span more than this factor have a logarithmic axis."""
@@ -103,9 +103,8 @@ def accuracy(study: Study) -> View | Missing:
     note = (
         f"Test error goes as loss^{power.value:.2f}{interval}. Cells scatter about the curve by {100 * scatter:.1f} %"
     )
-    images = {facts.get("n_test") for facts in study.record.get(DATA, [])} - {None}
-    if len(images) == 1:
-        binomial = float(np.sqrt(np.mean((1 - error) / (error * images.pop()))))
+    if (images := data_fact(study.record, "n_test")) is not None:
+        binomial = float(np.sqrt(np.mean((1 - error) / (error * images))))
         less = scatter <= binomial
         note += f", {'less' if less else 'more'} than the {100 * binomial:.1f} % by which other test images would move "
         note += f"an error: {'both lie on one smooth curve' if less else 'the loss alone does not decide the error'}"

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from mnist_scaling.fitting.fronts import lines
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import SAME_LEVEL
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, line_at, plane
@@ -73,17 +74,12 @@ def clouds(study: Study) -> View | Missing:
     half = log_c >= (log_c[0] + log_c[-1]) / 2
     table = {"exponent of L* in C": -plane(loss[:, half].T, log_c[half]).coefficients[1]}
     if kept.N is not None:
-        sizes = np.log(np.array(kept.N, float))
-        table["exponent of N* in C"] = [_slope(log_c, row, half & np.isfinite(row)) for row in sizes]
+        table["exponent of N* in C"] = lines(log_c[half], np.log(np.array(kept.N, float))[:, half], 2)
     table |= {"floor": np.array(kept.floor, float), f"loss at {power_of_ten(kept.C[-1])} FLOPs": np.exp(loss[:, -1])}
     rows = pd.DataFrame({name: values for name, values in table.items() if pd.Series(values).nunique() > 1}).dropna()
     if len(rows) < 2 or len(rows.columns) < 2:
         return Missing("The draws of the model differ in fewer than two numbers.")
     return View(rows, note=f"{plural(len(rows), 'draw')}.", names=[])
-
-
-def _slope(x: Array, y: Array, kept: np.ndarray) -> float:
-    return float(plane(y[kept], x[kept]).coefficients[1]) if kept.sum() > 1 else np.nan
 
 
 def draw_pairs(data: View) -> Figure:

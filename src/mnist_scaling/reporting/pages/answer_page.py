@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import TextTable, plural
 from mnist_scaling.reporting.words.in_short import trusted
@@ -43,7 +44,7 @@ def page(
 
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
-    rows = [[n["meaning"], Interval.of(n), n.get("trust", ""), slot] for slot, n in record["numbers"].items()]
+    rows = [[n["meaning"], read(Interval, n), n.get("trust", ""), slot] for slot, n in record["numbers"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
         "trusted": trusted(record["trust"], record["reasons"]),

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.documents.loading import DEFAULT_LABELS
 from mnist_scaling.reporting.figures import Plot, style
 from mnist_scaling.reporting.figures.compute import flop_axis
 from mnist_scaling.reporting.figures.style import View
@@ -61,8 +62,6 @@ def multiples(pair: Pair) -> pd.DataFrame | Missing:
 ARMS = {"a": style.KINDS[0], "b": style.KINDS[1]}
 """Blue is always arm a, orange-red always arm b."""
 
-LABELS = {"N": "parameters", "D": "training examples seen", "C": "training compute"}
-
 
 def draw_ratios(data: View) -> Figure:
     """One panel per variable: the ratio of each cell, coloured by the other variable, with the plane as lines."""
@@ -79,10 +78,10 @@ def draw_ratios(data: View) -> Figure:
             ax.plot(rows[variable], rows["fitted"], color=colours[level], linewidth=1)
         ax.axhline(1, color=style.MUTED, linewidth=0.8, linestyle=":")
         style.level_axis(ax.xaxis, data.points[variable].to_numpy())
-        ax.set_xlabel(LABELS[variable])
+        ax.set_xlabel(DEFAULT_LABELS[variable])
         if others:
             few, many = data.points[others[0]].min(), data.points[others[0]].max()
-            ax.set_title(f"light to dark: {short(few)} to {short(many)} {LABELS[others[0]]}", fontsize=8)
+            ax.set_title(f"light to dark: {short(few)} to {short(many)} {DEFAULT_LABELS[others[0]]}", fontsize=8)
     drawn = data.points[["ratio", "fitted"]].to_numpy()
     style.log_axis(axes[0].yaxis, min(drawn.min(), 1.0), max(drawn.max(), 1.0))
     axes[0].set_ylabel("loss of b / loss of a")

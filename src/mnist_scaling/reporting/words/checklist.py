@@ -87,8 +87,8 @@ def _measured(study: Study) -> Pairs:
     data, cells, settings = study.fits.data, study.cells, study.fits.settings
     one = "One loss per run, at its end; none of its earlier checkpoints." if study.is_study else "One loss per row."
     yield "How many checkpoints of a run are fitted?", one
-    images = {facts.get("n_test") for facts in study.record.get(DATA, [])} - {None}
-    on = f", on {count(images.pop())} test images" if len(images) == 1 else ""
+    images = identity.data_fact(study.record, "n_test")
+    on = f", on {count(images)} test images" if images is not None else ""
     yield "Which loss, on what?", f"{study.call('loss')}{study.unit}{on}."
     repeated = study.is_study and cells["n_repeats"].notna().any()
     fewest = f"{cells['n_repeats'].min():.0f} or more" if repeated else ""

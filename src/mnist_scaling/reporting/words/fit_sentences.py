@@ -75,7 +75,10 @@ def fit_summary(fits: Fits, details: bool = True) -> Iterator[Part]:
     for arm in fits.arms or (fits,):
         if arm.name:
             yield Sentence(f"Arm {arm.name}", tone.STRONG, apart=True)
-        yield from _analysis(arm) if details else _in_short(arm)
+        if arm.why:
+            yield Sentence(f"Not fitted. {arm.why}", tone.WARNING)
+        else:
+            yield from _analysis(arm) if details else _in_short(arm)
     if fits.arms:
         names, cells = [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms]
         yield tables.arms_table(fits.arms, names, cells, tables.OF_ARMS[:3])
@@ -86,9 +89,6 @@ def fit_summary(fits: Fits, details: bool = True) -> Iterator[Part]:
 
 def _in_short(fits: Fits) -> Iterator[Part]:
     """The answer, the numbers to quote, the nearest law, how far to trust them, and what to do next."""
-    if fits.why:
-        yield Sentence(f"Not fitted. {fits.why}", tone.WARNING)
-        return
     yield Sentence(fits.answer.sentence, tone.STRONG)
     if fits.headline.laws:
         yield from _quoted(fits)
@@ -104,9 +104,6 @@ def _in_short(fits: Fits) -> Iterator[Part]:
 
 def _analysis(fits: Fits) -> Iterator[Part]:
     """All that was found in one table, or in one of its arms."""
-    if fits.why:
-        yield Sentence(f"Not fitted. {fits.why}", tone.WARNING)
-        return
     yield from _rows(fits)
     yield tables.law_table(replace(fits, laws={k: law for k, law in fits.laws.items() if law.fitted}))
     yield from (Sentence(text) for text in description(fits))

@@ -8,7 +8,6 @@ from typing import Any
 from markupsafe import Markup
 
 from mnist_scaling.fitting.fronts import METHODS
-from mnist_scaling.fitting.headline import Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.fits_json import Fits, LawRecord
@@ -72,12 +71,6 @@ def _in_words(key: str, interval: Interval) -> str:
     return text.format(number(times ** (sign * interval.value), 2)) if interval.known else interval.why
 
 
-def quoted_as(headline: Headline, key: str) -> Interval:
-    """A number of the headline with the sign that it is quoted with: positive where the loss falls."""
-    interval: Interval = getattr(headline, key)
-    return -interval if key == "loss_exponent" else interval
-
-
 def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     """The first table of the page: the headline, with trust; where there is none, no row and the reason as its note.
 
@@ -96,7 +89,8 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     # Of a model of one variable, the row of that variable says all; the other rows would only say that there is none.
     single = sum(getattr(headline, key).known for key in _SLOPE) < 2
     for key, name in QUOTED.items():
-        quoted = quoted_as(headline, key)
+        quoted: Interval = getattr(headline, key)
+        quoted = -quoted if key == "loss_exponent" else quoted  # positive where the loss falls
         along = headline.ray is not None and "slope" in key
         if along or (not quoted.known and (single or key not in ("N_exponent", "floor"))):  # else one reason says all
             continue

@@ -18,6 +18,7 @@ from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.predictions import SEAL
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.reporting import text as tone
+from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.text import (
     Part,
     Sentence,
@@ -79,8 +80,9 @@ def resolved_parts(record: Mapping[str, Any]) -> list[Part]:
     rows = [[o["code"], o["cell"], o["status"], *two] for o, two in zip(outcomes, losses, strict=True)]
     table = TextTable(["check", "cell", "became", "loss before", "after"], rows, title="Resolved", right=(3, 4))
     told = ", ".join(f"{n} {status}" for status, n in Counter(o["status"] for o in outcomes).items())
-    ends = {key: [estimate(Interval.of(record[when].get(key))) for when in ("before", "now")] for key in record["now"]}
-    moved = "; ".join(f"{spaced(key)} {before} to {now}" for key, (before, now) in ends.items())
+    slopes = {key: [record[when].get(key, {}) for when in ("before", "now")] for key in record["now"]}
+    ends = {key: " to ".join(estimate(read(Interval, one)) for one in two) for key, two in slopes.items()}
+    moved = "; ".join(f"{spaced(key)} {both}" for key, both in ends.items())
     return [table, Sentence(f"Of {len(outcomes)}: {told}." + (f" The fit moved: {moved}." if moved else ""))]
 
 

@@ -117,16 +117,23 @@ def _by_seed(trials: pd.DataFrame, keys: Sequence[str], loss: str) -> dict[Key, 
 
 
 @dataclass(frozen=True)
-class CellTried:
-    """One cell's finished trials."""
+class CellTrials:
+    """The finished trials of one cell."""
 
     losses: np.ndarray
-    """Validation losses, (n,)."""
+    """Validation losses, shape (n,), positive."""
     settings: np.ndarray
-    """(n, k)."""
+    """Values of the tuned keys, shape (n, k)."""
     low: np.ndarray
-    """Ends of the cell's ranges, widened ones included, (k,)."""
+    """Ends of the cell's ranges, widened ones included, shape (k,); NaN for a key that it did not tune."""
     high: np.ndarray
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    """What the cell is: N, D, steps, loss, …; positive."""
+
+    def best(self, column: int) -> float:
+        """The key's value in the trial of the lowest loss; NaN where none has both."""
+        known = np.flatnonzero(np.isfinite(self.losses) & np.isfinite(self.settings[:, column]))
+        return float(self.settings[known[np.argmin(self.losses[known])], column]) if len(known) else np.nan
 
 
 @dataclass(frozen=True)
@@ -135,8 +142,8 @@ class Tried:
 
     keys: Mapping[str, bool]
     """Column of each tuned key to whether it was searched on a log scale."""
-    cells: Sequence[CellTried]
-    """In the order of the cells that were asked for."""
+    cells: Sequence[CellTrials]
+    """In the order of the cells that were asked for, without their sizes."""
     why: str = ""
     """Why there are none, as a sentence."""
 
@@ -161,7 +168,7 @@ def tuned_trials(folder: Path, cells: pd.DataFrame, trials: pd.DataFrame, axes: 
     for cell, of_cell in zip(_keys(cells, axes), every, strict=True):
         mine = done[[key == cell for key in of_run]]
         low, high, _ = np.array([of_cell[key] for key in shared], float).T
-        tried.append(CellTried(mine["val_loss"].to_numpy(float), mine[shared].to_numpy(float), low, high))
+        tried.append(CellTrials(mine["val_loss"].to_numpy(float), mine[shared].to_numpy(float), low, high))
     return Tried({key: every[0][key][2] for key in shared}, tried)
 
 

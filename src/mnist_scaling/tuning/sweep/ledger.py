@@ -95,10 +95,6 @@ class Ledger:
         else:
             self._repeats[path.parent][record["number"]] = repeat_from_record(record, cell)
 
-    def n_trials(self, cell: Cell) -> int:
-        """How many trials of a cell are finished."""
-        return len(self._trials[self.folder / cell.folder])
-
     def trials(self, cell: Cell) -> list[Trial]:
         """A cell's finished trials, in the order of their numbers."""
         known = self._trials[self.folder / cell.folder]

@@ -62,7 +62,7 @@ class CellState:
     @property
     def trials_left(self) -> int:
         """Trials still to be finished."""
-        return max(self._method.effort.n_trials - self._ledger.n_trials(self.cell), 0)
+        return max(self._method.effort.n_trials - len(self._ledger.trials(self.cell)), 0)
 
     @property
     def trials_done(self) -> bool:

@@ -118,17 +118,14 @@ def missing(package: str, extra: str) -> InputError:
 class Dask:
     """A client of the scheduler at an address, or of a cluster of processes, or of another kind, that is started here.
 
-    `make_cluster` makes one such as ``dask_jobqueue.SLURMCluster``. InputError tells that Dask is not installed, or
-    that no scheduler answers.
+    `make_cluster` makes one such as ``dask_jobqueue.SLURMCluster``. InputError tells that no scheduler answers.
     """
 
     def __init__(self, address: str | None, n_workers: int, make_cluster: Any = None) -> None:
-        try:
-            import dask
+        import dask
 
-            from distributed import Client, LocalCluster
-        except ImportError as error:
-            raise missing("distributed", "dask") from error
+        from distributed import Client, LocalCluster
+
         self._cluster: Any = None
         # The scheduler would run a job whose worker died up to three times more; the sweep decides that. A scheduler
         # that runs already has a setting of its own (docs/scaling_out.md).
@@ -223,10 +220,8 @@ class Ray:
     """
 
     def __init__(self, address: str | None, n_workers: int, init: Mapping[str, Any]) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise missing("ray", "ray") from error
+        import ray
+
         # "local" starts a cluster, even where RAY_ADDRESS or an earlier cluster's file names another one.
         where = {"address": "local", "num_cpus": n_workers} if address is None else {"address": address}
         options = {**where, "include_dashboard": False if address is None else None, "log_to_driver": False, **init}
