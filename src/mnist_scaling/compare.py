@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.arms.pairs import Member, flags_of, pairs_of, twin_of
+from mnist_scaling.arms.pairs import Member, flags_of, pairs_of, twin_of, unlike
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.fitting.comparing import compare
@@ -22,6 +22,7 @@ from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.comparison_json import Pair, comparison_record
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.pages import comparison_page
+from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words.conclusion import answer, comparison_summary, sentence, what
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE
@@ -43,7 +44,9 @@ def compared(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
         measured = compare(a.arm, b.arm, config.options(), twin)
         record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
         known = settling(measured, *_effort(a, b))
-        record = replace(record, settling=known, what=what(record), sentence=sentence(record))
+        keys = dict.fromkeys(text.split(" was ")[0] for text in unlike(a, b) if " was " in text)
+        differ = f" Their studies differ in {listing([*keys])}." if keys else ""
+        record = replace(record, settling=known, what=f"{what(record)}{differ}", sentence=sentence(record))
         of = max(len(table) + n for table, n in zip(measured.cells.tables, measured.cells.left_out, strict=True))
         records.append(replace(record, answer=answer(record, of, [(one.arm.name, one.rows) for one in (a, b)])))
     command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""

@@ -132,21 +132,21 @@ def twin_of(config: CompareConfig, members: Sequence[Member]) -> tuple[Arm, Arm]
         return None
     source = read(wanted)
     twins = [_member(source, rows, source.path.parent.name) for rows in source.rows.arms]
-    unlike: list[list[str]] = []
+    found: list[list[str]] = []
     for member in members:
         for twin in (one for one in twins if one.axes == member.axes):
-            unlike.append(_unlike(member, twin))
-            if not unlike[-1]:
+            found.append(unlike(member, twin))
+            if not found[-1]:
                 return member.arm, twin.arm
-    difference = ", ".join(sorted(unlike, key=len)[0]) if unlike else "no arm has its axes"
+    difference = ", ".join(sorted(found, key=len)[0]) if found else "no arm has its axes"
     raise InputError(
         f"`twin` must be one of the arms, tuned again with another seed and nothing else changed, but of "
         f"{wanted.name} {difference}: run the arm's own command with another name=… and seed=…."
     )
 
 
-def _unlike(member: Member, twin: Member) -> list[str]:
-    """What keeps a study from being the twin of an arm, in words."""
+def unlike(member: Member, twin: Member) -> list[str]:
+    """In which settings, ranges and methods two studies differ, in words; or that not even their seeds do."""
     arm, other = ((m.source.study or {}).get(identity.IDENTITY, {}) for m in (member, twin))
     differences = [
         text
