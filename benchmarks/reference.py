@@ -79,7 +79,8 @@ asked with `scale=quick`, its grids are small: 16 cells in most, of 781 to 12,50
 are those of all runs of the question's studies, added up, on one core that other work shared. A test computes every
 answer again from the kept tables.
 
-Brackets hold 95 % intervals. Of a difference, *differs* means that its interval misses zero, *equivalent* that all of
+N is the number of parameters, D that of training examples seen, and C the training FLOPs; alpha and beta are the
+exponents in L ∝ N^−alpha D^−beta, so that the larger one falls faster. Brackets hold 95 % intervals. Of a difference, *differs* means that its interval misses zero, *equivalent* that all of
 it lies within ± 0.03 (of an exponent, within a tenth of it, too), and *not settled* that neither is so, which is not
 "no difference". The intervals hold the noise of the repeats and what a finite number of trials leaves to chance, which
 neighbouring cells have in common because each starts from what its cheaper neighbours selected
