@@ -78,6 +78,12 @@ def run(home: Path, **config: Any) -> dict[str, Any]:
         return dict(plain(compare.run(CompareConfig(**config))))
 
 
+def test_what_two_studies_differ_in_is_named() -> None:
+    studies = [str(Path(__file__).parents[1] / "multirun/reference" / name) for name in ("dropout_0", "dropout_02")]
+    pair = compare.compared(CompareConfig(studies=studies, out="c", bootstrap=DRAWS, exponents=False))
+    assert pair.what.endswith("Their studies differ in model.dropout.")
+
+
 def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = run(home, studies=["fast", "slow"], name="c", exponents=True)
     assert json.loads((home / "multirun" / "c" / "comparison.json").read_text()) == json.loads(json.dumps(record))
