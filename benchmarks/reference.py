@@ -80,7 +80,9 @@ are those of all runs of the question's studies, added up, on one core that othe
 answer again from the kept tables.
 
 N is the number of parameters, D that of training examples seen, and C the training FLOPs; alpha and beta are the
-exponents in L ∝ N^−alpha D^−beta, so that the larger one falls faster. Brackets hold 95 % intervals. Of a difference, *differs* means that its interval misses zero, *equivalent* that all of
+exponents in L ∝ N^−alpha D^−beta, so that the larger one falls faster.
+
+Brackets hold 95 % intervals. Of a difference, *differs* means that its interval misses zero, *equivalent* that all of
 it lies within ± 0.03 (of an exponent, within a tenth of it, too), and *not settled* that neither is so, which is not
 "no difference". The intervals hold the noise of the repeats and what a finite number of trials leaves to chance, which
 neighbouring cells have in common because each starts from what its cheaper neighbours selected
