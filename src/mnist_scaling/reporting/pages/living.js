@@ -117,7 +117,7 @@ for (const figure of all("figure:has(svg)")) {
   button(tools, "CSV", () => save(`${figure.id}.csv`, csv(svg)));
 }
 
-// What if: of the surfaces that the data allow, those whose floor and exponent are near what the sliders say.
+// What if: surfaces that are near what the sliders say.
 function whatIf({ C, reach, loss, N, floor, cells }) {
   const section = document.getElementById("what-if"), top = C.length - reach.length - 1;
   const exponent = loss.map((row) => Math.log(row[top] / row[top + 1]) / Math.log(C[top + 1] / C[top]));
