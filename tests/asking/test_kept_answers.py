@@ -11,9 +11,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mnist_scaling import cli
+from mnist_scaling import cli, compare
 from mnist_scaling.asking.question import find_question, question_names
+from mnist_scaling.config.compare_schema import CompareConfig
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
+from mnist_scaling.reporting.documents.json_form import read
+from mnist_scaling.reporting.text import estimate
 
 pytestmark = pytest.mark.slow
 
@@ -106,9 +110,11 @@ def test_what_one_rate_costs_at_the_largest_cell() -> None:
         ratio = answer["numbers"][f"{arm}_loss_ratio_largest"]
         ends = (f"{100 * (ratio[end] - 1):.0f}".replace("-", "−") for end in ("value", "low", "high"))
         assert said.format(*ends) in text
-    fits = [
-        json.loads((ROOT / f"multirun/reference/{n}/fits.json").read_text())["headline"] for n in ("lr_one", "lr_tuned")
-    ]
-    slopes = ["{:.3f} and {:.3f}".format(*(one[f"slope_{k}"]["value"] for k in "ND")) for one in fits]
-    assert f"are {slopes[0]} where tuning gives {slopes[1]}" in text
+    for other in ("lr_fan_in", "mup_one"):
+        studies = [str(ROOT / "multirun/reference" / name) for name in ("lr_one", other)]
+        pair = compare.compared(CompareConfig(studies=studies, out="c", exponents=False))
+        assert f"{estimate(pair.largest.exp(), gap=' ')} times" in text
+    for name, said in (("lr_one", "the slopes there are {} and {}"), ("lr_tuned", "where tuning gives {} and {}")):
+        headline = json.loads((ROOT / f"multirun/reference/{name}/fits.json").read_text())["headline"]
+        assert said.format(*(estimate(read(Interval, headline[f"slope_{k}"]), gap=" ") for k in "ND")) in text
     assert "costs 24 % [11, 38] of loss at the largest network" in " ".join((ROOT / "README.md").read_text().split())

@@ -100,20 +100,35 @@ KNOWN: dict[str, Any] = {
 }
 """Numbers of which each is known to 10 % in what it says."""
 
+EVERY = {"slope_N", "slope_D", "factor_N", "factor_D", "N_exponent", "floor", "loss_8"}
+"""Their keys."""
+
 
 def test_a_number_is_trusted_as_far_as_its_effect_is_known() -> None:
     """A slope near 0 says that the size does nothing, and is known; the widest losses and slopes are not."""
-    high = dict.fromkeys(("slope_N", "slope_D", "N_exponent", "floor", "loss_8"), "high")
+    high = dict.fromkeys(EVERY, "high")
     assert trust(fits(**KNOWN)) == high | {"loss_30": "fair"}
     assert answer(fits(**KNOWN)).trust == "high"
-    nothing = KNOWN["factors"] | {"N": Interval(0.97, 0.92, 1.04)}
-    shown = answer(fits(**KNOWN | {"slope_N": Interval(0.02, -0.03, 0.06), "factors": nothing})).numbers["slope_N"]
-    assert (shown.trust, shown.reasons) == ("fair", ["may be 0"])
-    far = {"N": Interval(0.57, 0.5, 0.57 * 1.15), "D": Interval(0.57, 0.57 / 1.52, 0.8)}
-    wide = fits(**KNOWN | {"factors": far, "floor": Interval(0.1, 0, 0.2)})
+    shown = answer(fits(**KNOWN | {"slope_N": Interval(0.02, -0.03, 0.06)}))
+    assert (shown.numbers["slope_N"].trust, shown.numbers["slope_N"].reasons) == ("fair", ["may be 0"])
+    fair, low = Interval(0.4, 0.3, 0.5), Interval(0.4, 0.1, 0.7)  # 4^0.1 = 1.15, 4^0.3 = 1.52
+    wide = fits(**KNOWN | {"slope_N": fair, "slope_D": low, "floor": Interval(0.1, 0, 0.2)})
     assert [trust(wide)[key] for key in ("slope_N", "slope_D", "floor")] == ["fair", "low", "low"]
-    assert answer(wide).numbers["slope_N"].reasons == ["loss ± 15 % at 4 times N"]
-    assert (answer(wide).trust, answer(wide).numbers["floor"].reasons) == ("low", ["may be 0"])
+    assert answer(wide).numbers["slope_N"].reasons == ["4^-slope ± 15 %"]
+    assert (answer(wide).trust, answer(wide).numbers["floor"].reasons) == ("high", ["may be 0"])
+
+
+def test_the_sentence_is_trusted_as_far_as_four_times_the_size_is_known() -> None:
+    """Whatever the slopes at the largest cell are known to."""
+    for ratio, trusted, reason in (
+        (Interval(0.5, 0.45, 0.57), "fair", "loss ± 14 % at 4 times N"),
+        (Interval(0.57, 0.4, 0.8), "low", "loss ± 42 % at 4 times N"),
+        (Interval(0.97, 0.92, 1.02), "fair", "4 times N may change nothing"),
+    ):
+        said = answer(fits(**KNOWN | {"factors": KNOWN["factors"] | {"N": ratio}}))
+        assert (said.trust, said.reasons) == (trusted, [reason])
+        assert said.numbers["slope_N"].trust == "high"
+        assert ("should cut" in said.sentence) == (ratio.high < 1)
 
 
 def test_budgets_without_a_best_size_count_as_such() -> None:
@@ -136,8 +151,14 @@ def cells(number: int) -> list[dict[str, Any]]:
         (Flag(flags.FLOOR_NOT_IDENTIFIED, "…"), {"floor"}),
         (Flag(flags.LACK_OF_FIT, "…"), {"floor", "loss_8"}),
         (Flag(flags.SEARCH_EDGE, "…", cells(1)), set()),
-        (Flag(flags.SEARCH_EDGE, "…", cells(6)), {"slope_N", "slope_D", "N_exponent", "floor", "loss_8"}),
-        (Flag(flags.SEARCH_EDGE, "…", [KNOWN["at"]]), {"slope_N", "slope_D", "N_exponent", "floor", "loss_8"}),
+        (
+            Flag(flags.SEARCH_EDGE, "…", cells(6)),
+            EVERY,
+        ),
+        (
+            Flag(flags.SEARCH_EDGE, "…", [KNOWN["at"]]),
+            EVERY,
+        ),
     ],
     ids=lambda value: getattr(value, "code", None),
 )

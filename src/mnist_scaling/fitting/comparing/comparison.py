@@ -190,7 +190,7 @@ def slopes(
 ) -> tuple[dict[str, Difference], Interval, Interval]:
     """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid and in its largest cell, by
     `ArmNoise.draw`: noise of differences, and of each arm alone. The latter's interval is the wider one, by cells or by
-    seeds, since few seeds tell little of their scatter."""
+    seeds, since few seeds tell little of their scatter; so is that of the largest cell, whose noise may be its own."""
     solve_a, solve_b = solve_slopes(surfaces)
 
     def estimate(row: Array, noise: Array = noise) -> Interval:
@@ -208,7 +208,7 @@ def slopes(
         cost = cells.a.log_cost(cells.variables)
         ends = np.zeros((2, len(cost)))
         ends[:, np.argmax(cost)] = -1, 1
-        largest = estimate(ends.ravel())
+        largest = own(ends.ravel())
     return exponents, estimate(solve_b[0] - solve_a[0]), largest
 
 
@@ -235,7 +235,7 @@ def exponent_differences(
     surfaces: Surfaces, normal: Array, asked: ComparisonOptions, rng: np.random.Generator
 ) -> list[ExponentDifference]:
     """Exponents of joint laws in both arms, by the standard normal numbers of `ArmNoise.draw`; and of the frontier, as
-    `fit` quotes them of each arm.
+    `fit` quotes them of the cells that are compared of each arm.
 
     `rng` is for the rows that tables of many rows resample.
     """

@@ -165,8 +165,11 @@ class ArmNoise:
             return of_pairs, in_units, (of_pairs,)
         # A seed gives its images and first weights to all cells: few numbers, so Student's t and not the normal.
         rng = rng.spawn(1)[0]
-        normal = np.concatenate([rng.standard_normal((number, len(one))) @ one for one in self.by_seed], axis=1)
+        drawn = [rng.standard_normal((number, len(one))) for one in self.by_seed]
         few = [np.sqrt((len(one) - 1) / rng.chisquare(len(one) - 1, number)) for one in self.by_seed]
+        if self.shared:  # one seed is one draw in both arms
+            drawn[1], few[1] = drawn[0], few[0]
+        normal = np.concatenate([z @ one for z, one in zip(drawn, self.by_seed, strict=True)], axis=1)
         alone = s[:, None] * left + normal * np.repeat(few, self.sizes, axis=0).T
         noise = (of_pairs, in_units) if self.shared else (alone, (unit * left + normal) / scale)
         return *noise, (of_pairs, alone)

@@ -60,6 +60,8 @@ class Pair:
     cells: int = 0
     slopes: Mapping[str, Difference] = field(default_factory=dict)
     offset: Interval = UNKNOWN
+    largest: Interval = UNKNOWN
+    """ln(loss of b / loss of a), as measured, in the cell of the largest compute; not known where none is paired."""
     exponents: Sequence[ExponentDifference] = ()
     multiplier: Sequence[Multiplier] = ()
     p_better: Sequence[Mapping[str, float]] = ()
@@ -118,6 +120,7 @@ def comparison_record(comparison: Comparison, sources: Sequence[Mapping[str, Any
         cells=len(cells.a) if cells.paired else len(cells.a) + len(cells.b),
         slopes={k: Difference(why=why) for k, why in NO_SLOPE.items()} | comparison.slopes,
         offset=comparison.offset,
+        largest=comparison.largest,
         exponents=[
             replace(one, verdict=verdict(one.difference, margin_of(one.a.value, comparison.options.margin)))
             for one in comparison.exponents

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, NOT_SETTLED, margin_of
+from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, NOT_SETTLED, margin_of, verdict
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.comparing.settle import Settling
 from mnist_scaling.fitting.headline import TIMES
@@ -30,14 +30,18 @@ from mnist_scaling.reporting.text import (
     symbol,
 )
 from mnist_scaling.reporting.words.fit_tables import trust_in
-from mnist_scaling.reporting.words.in_short import FAIR, HIGH, doubt, graded, of_arms, reach, trusted
+from mnist_scaling.reporting.words.in_short import FAIR, HIGH, ROUGH, doubt, graded, of_arms, reach, trusted
 
 EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}
 """The variable whose exponent each name is."""
 
+LOSSES = {"offset": "ln(loss of b / loss of a)", "largest": "the same, in the largest cell"}
+"""Differences of losses: in the middle of the grid, and where a law is carried on from."""
+
 _QUOTED = {
     **{key: (key, f"loss {{}} at {TIMES:g} times {variable}") for key, variable in EXPONENTS.items()},
     "offset": ("the loss", "loss {}"),
+    "largest": ("the largest cell's loss", "loss of the largest cell {}"),
     **{
         f"{k}_exponent": (f"{x} in C", f"{x} {{}} at {TIMES:g} times C")
         for k, x in zip(("N", "D", "loss"), ("N*", "D*", "L*"), strict=True)
@@ -69,16 +73,17 @@ def sentence(pair: Pair) -> str:
 def answer(pair: Pair, cells: int, arms: Sequence[tuple[str, pd.DataFrame]]) -> AnswerRecord:
     """How far to trust the differences, and what is next; `cells` an arm has, and `arms` are their names and rows."""
     known = {key: (one.difference, said) for key, (one, said) in _differences(pair).items() if one.difference.known}
-    fars = {key: reach(one.exp(), factor=True) if key == "offset" else reach(one) for key, (one, _) in known.items()}
-    own = {key: doubt(_QUOTED[key][1], far) for key, far in fars.items()}
+    fars = {key: reach(one.exp(), factor=True) if key in LOSSES else reach(one) for key, (one, _) in known.items()}
+    zero = {key: [(FAIR, "may be 0")] * (said == NOT_SETTLED) for key, (_, said) in known.items()}
+    own = {key: doubt(_QUOTED[key][1], far) or zero[key] for key, far in fars.items()}
     of_all, mends = of_arms(arms, pair.flags)
     if not (math.isnan(pair.tuning_luck.sd) or pair.tuning_luck.twin):
         of_all.append((FAIR, "no twin shows what tuning left to luck"))
         mends.append("Tune one arm again, with another name and seed, and compare with twin=NAME.")
     whole = [(HIGH, f"{pair.cells if pair.paired else 0} of {cells} cells are paired"), *of_all]
     if noise := listing([_QUOTED[key][0] for key, (_, said) in known.items() if said == NOT_SETTLED]):
-        whole.append((HIGH, f"noise alone may make the differences of {noise}"))
-    whole += [one for key in pair.verdict for one in own.get(key, ())]
+        whole.append((FAIR, f"noise alone may make the differences of {noise}"))
+    whole += [one for key in pair.verdict for one in own.get(key, ()) if one not in zero[key]]
     for i, one in enumerate(pair.multiplier):
         own[f"multiplier_{i}"] = doubt(f"compute {{}} at C = {power_of_ten(one.C)} FLOPs", reach(one, factor=True))
         whole += [(HIGH, f"{level} for {why}") for level, why in own[f"multiplier_{i}"]]
@@ -93,6 +98,8 @@ def _differences(pair: Pair) -> dict[str, tuple[Difference, str]]:
     """What differs, by key: the exponents, the loss, the exponents of the frontier; and the verdict, or why not."""
     slopes = {k: (one, one.why or pair.verdict[k]) for k in EXPONENTS if (one := pair.slopes.get(k))}
     slopes["offset"] = Difference(difference=pair.offset), pair.verdict["offset"]
+    if pair.largest.known:
+        slopes["largest"] = Difference(difference=pair.largest), verdict(pair.largest, pair.margin)
     return slopes | {one.parameter: (one, one.verdict) for one in pair.exponents if not one.law}
 
 
@@ -147,7 +154,7 @@ def _of_offset(pair: Pair, only: bool) -> str:
 
 def _of_compute(pair: Pair) -> str:
     a, b = pair.names
-    known = [m for m in pair.multiplier if m.bounded]
+    known = [m for m in pair.multiplier if reach(m, factor=True) <= ROUGH]  # the table has all
     if not known:
         return ""
     parts = [f"{estimate(m, factor, ' ')} times the compute at C = {power_of_ten(m.C)} FLOPs" for m in known]
@@ -216,11 +223,11 @@ def comparison_summary(comparison: Pair) -> Iterator[Part]:
 
 def slope_table(pair: Pair) -> TextTable:
     """Exponents of L ∝ N^-alpha D^-beta and of the frontier in both arms, their difference, and how far to trust it."""
-    (a, b), names = pair.names, {"offset": "ln(loss of b / loss of a)"} | {key: symbol(key) for key in EXPONENTS}
+    (a, b), names = pair.names, LOSSES | {key: symbol(key) for key in EXPONENTS}
     rows = [
         [
             names.get(k, f"exponent of {_QUOTED[k][0]}"),
-            *((one.a, one.b) if k != "offset" else ("", "")),
+            *((one.a, one.b) if k not in LOSSES else ("", "")),
             one.difference,
             said,
             trust_in(pair, k, 1),

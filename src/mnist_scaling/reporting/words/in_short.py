@@ -46,7 +46,8 @@ def answer(fits: Fits) -> AnswerRecord:
     """The answer of one arm, whose record is still without."""
     slopes, why = _slopes(fits), fits.why or fits.headline.slope_N.why
     of_all, own = [*_of_all(fits)], dict(_of_each(fits))
-    doubts = [doubt for key in slopes for doubt in own[key]] if slopes else [(LOW, "no exponent is quoted")]
+    quoted = [one for key in slopes for one in own[f"factor_{key[-1]}"]]
+    doubts = quoted if slopes else [(LOW, "no exponent is quoted")]
     whole, sentence = graded([*of_all, *doubts]), f"Quote no single exponent. {why}"
     numbers = {key: Trust(graded([*alone, *of_all]).trust, graded(alone).reasons) for key, alone in own.items()}
     advised = fits.data.unfinished or next((flag.remedy for flag in warnings(fits) if flag.remedy), "")
@@ -89,7 +90,8 @@ def of_arms(arms: Sequence[tuple[str, pd.DataFrame]], raised: Iterable[Flag]) ->
     counts = [(flag_counts(rows), len(rows)) for _, rows in arms]
     own = [Flag(code, "") for seen, n in counts for code in seen if n - seen[code] < CERTIFIED * n]
     grave = [flag for flag in (*own, *raised) if flag.severity != flags.INFO]
-    mends = [flags.for_study(flag.remedy, "") for flag in grave]
+    advised = [*grave, *[Flag(flags.UNCERTIFIED, "")] * (least < CERTIFIED)]
+    mends = [flags.for_study(flag.remedy, "") for flag in advised]
     return [*doubts, *flagged({flag.code: flag.severity for flag in grave})], mends
 
 
@@ -108,7 +110,7 @@ def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
     (first, ratio), *others = ((name, estimate(one, factor, " ")) for name, one in factors.items())
     where = f"along {fits.headline.ray.line}" if fits.headline.ray else "at the largest cell"
     more = "".join(f"; four times the {name} to {ratio}" for name, ratio in others)
-    verb = "cut" if factors[first].high < 1 else "bring"
+    verb = "cut" if all(one.high < 1 for one in factors.values()) else "bring"
     return f"Four times the {first} should {verb} the loss to {ratio} of what it is {where}{more}."
 
 
@@ -120,10 +122,14 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     few = few if headline.sizes and 2 * inside < INSIDE else []
     rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
     for key, slope in (_slopes(fits) | rays).items():
-        off = reach(headline.factors[key[-1]], factor=True)
-        own = doubt(f"loss {{}} at {TIMES:g} times {key[-1]}", off)
-        zero = [(FAIR, "may be 0")] * (slope.low <= 0 and off > CLOSE / 10)
+        own = doubt(f"{TIMES:g}^-slope {{}}", reach(slope))
+        zero = [(FAIR, "may be 0")] * (slope.low <= 0 and reach(slope) > CLOSE / 10)
         yield key, (own or zero) + _flagged(fits, flags.SLOPES)
+    for x, ratio in headline.factors.items():
+        off = reach(ratio, factor=True)
+        own = doubt(f"loss {{}} at {TIMES:g} times {x}", off)
+        nothing = [(FAIR, f"{TIMES:g} times {x} may change nothing")] * (ratio.high >= 1 and off > CLOSE / 10)
+        yield f"factor_{x}", (own or nothing) + _flagged(fits, flags.SLOPES)
     for key, what in {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "loss"}.items():
         if (one := getattr(headline, key)).known:
             yield key, doubt(f"{what} {{}} at {TIMES:g} times C", reach(one)) + few + _flagged(fits, flags.EXPONENTS)
