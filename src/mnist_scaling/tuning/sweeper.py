@@ -107,7 +107,6 @@ class CellSweeper(Sweeper):
                 "The folders of a study's runs must be named by its axes, so that a rerun finds them, but "
                 "`hydra.sweep.subdir` was given: leave it out, or choose the study's folder by hydra.sweep.dir."
             )
-        arguments = self.task.named(self.config, arguments)
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
         if self.dry_run:
@@ -179,7 +178,6 @@ class CellSweeper(Sweeper):
         """
         from mnist_scaling.tuning.sweep.study_tables import join
 
-        arguments = self.task.named(self.config, arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
         join(folder, cells, self.task.checksums, self.method.settings)
         return self._planned(folder, arguments, cells)
