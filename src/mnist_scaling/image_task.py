@@ -18,7 +18,7 @@ import platformdirs
 from omegaconf import DictConfig
 
 from mnist_scaling import config
-from mnist_scaling.config import DataConfig, RunConfig, TrainConfig
+from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity, layout
 from mnist_scaling.study.columns import TrainResult
@@ -30,9 +30,6 @@ _PLACES = ("data.dir", "data.path", "init_from")
 
 _WEIGHTS = "weights"
 """In what travels with a run: the file of the weights that it starts from."""
-
-_FULL = "full"
-"""Value of `scale` that shrinks nothing."""
 
 
 class ImageTask(Task):
@@ -141,21 +138,6 @@ class ImageTask(Task):
         if not (is_at_home and Path(here["data.dir"]).is_dir()):
             _fetch_here(self, config.from_values(here).data.whole)
         return here
-
-    def named(self, cfg: DictConfig, arguments: list[str]) -> list[str]:
-        """A name of its own for a study that was shrunk and given none.
-
-        Otherwise a sweep and the same one with scale=smoke would both be the study `default`.
-        """
-        scale = cfg.hydra.runtime.choices.get("scale")
-        default = TrainConfig.name
-        shrunk = f"{default}_{scale}"
-        # A list of names is refused later on. The shrunk name is there already when a sweep is taken up again.
-        given = any(argument.lstrip("+").startswith("name=") for argument in arguments)
-        if given or cfg.name not in (default, shrunk) or scale in (None, _FULL):
-            return arguments
-        cfg.name = shrunk
-        return [*arguments, f"name={cfg.name}"]
 
 
 def _plain(run: RunConfig) -> dict[str, Any]:

@@ -183,7 +183,8 @@ def offer_configs() -> None:
         node = yaml.safe_load(text)
         group = path.parent.relative_to(root).as_posix()
         if (group, path.stem) == ("hydra/sweeper", "cells"):
-            node["defaults"].append({"/hydra/study@_global_": "by_name"})
+            every_core = {"override /hydra/launcher@_global_.hydra.launcher": "local"}  # unless another one is named
+            node["defaults"] += [{"/hydra/study@_global_": "by_name"}, every_core]
         store.store(path.stem, node, group, package[1] if package else None, "mnist_scaling", replace=True)
     named = {"name": "${hydra:job.name}", "hydra": {"sweep": {"dir": f"{layout.MULTIRUN}/${{name}}"}}}
     store.store("by_name", named, "hydra/study", "_global_", "mnist_scaling", replace=True)

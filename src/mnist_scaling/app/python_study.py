@@ -90,7 +90,7 @@ class PythonStudy:
 
         folder = layout.study_folder(self.name)
         offer_configs()
-        defaults = ["_self_", {"override hydra/sweeper": "cells"}, {"override hydra/launcher": "local"}]
+        defaults = ["_self_", {"override hydra/sweeper": "cells"}]
         ConfigStore.instance().store(_CONFIG, {"defaults": defaults, **unflatten(self.config)}, replace=True)
         arguments = [f"{key}={','.join(map(literal, values))}" for key, values in self.axes.items()]
         arguments += [f"{key}={_tagged(spec)}" for key, spec in self.tuned.items()]

@@ -18,7 +18,6 @@ from omegaconf import DictConfig
 from mnist_scaling.errors import InputError, require
 from mnist_scaling.study import files, identity, layout
 from mnist_scaling.tuning import task
-from mnist_scaling.tuning.launcher import LocalLauncher
 from mnist_scaling.tuning.workers import faults
 
 if TYPE_CHECKING:
@@ -72,16 +71,9 @@ class CellSweeper(Sweeper):
         self.hydra_context: HydraContext = hydra_context
         with self.task.errors():
             self.task.begin(config, hydra_context)
-            self.launcher: Launcher = self._launcher(hydra_context, task_function, config)
-
-    def _launcher(self, context: HydraContext, main: TaskFunction, config: DictConfig) -> Launcher:
-        """Hydra's own launcher runs one job after another: it is taken where it was asked for, else all cores are."""
-        chosen = config.hydra.runtime.choices.get("hydra/launcher")
-        if chosen != "basic" or "hydra/launcher=basic" in config.hydra.overrides.hydra:
-            return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=main, config=config)
-        launcher = LocalLauncher()
-        launcher.setup(hydra_context=context, task_function=main, config=config)
-        return launcher
+            self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=hydra_context, task_function=task_function, config=config
+            )
 
     def sweep(self, arguments: list[str]) -> None:
         """Tune every cell of the grid that the overrides span; resume what is there, also after a machine's fault."""
@@ -107,7 +99,6 @@ class CellSweeper(Sweeper):
                 "The folders of a study's runs must be named by its axes, so that a rerun finds them, but "
                 "`hydra.sweep.subdir` was given: leave it out, or choose the study's folder by hydra.sweep.dir."
             )
-        arguments = self.task.named(self.config, arguments)
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
         if self.dry_run:
@@ -179,7 +170,6 @@ class CellSweeper(Sweeper):
         """
         from mnist_scaling.tuning.sweep.study_tables import join
 
-        arguments = self.task.named(self.config, arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
         join(folder, cells, self.task.checksums, self.method.settings)
         return self._planned(folder, arguments, cells)

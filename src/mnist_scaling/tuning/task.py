@@ -131,10 +131,6 @@ class Task:
         """The values as they are at a worker, where what the run needs was fetched; `held` ends with the run."""
         return dict(values)
 
-    def named(self, cfg: DictConfig, arguments: list[str]) -> list[str]:
-        """The overrides, with the name of the study where the program gives it one that nobody asked for."""
-        return arguments
-
     @property
     def program(self) -> str:
         """What trains, for the study's identity: runs of two programs are no one study."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,14 @@ def make(node: DictConfig, **arguments: Any) -> Any:
     Its classes are named in the user's own conf/, which is as trusted as their code (SECURITY.md).
     """
     alone = DictConfig(OmegaConf.to_container(node, resolve=True))  # Hydra would copy the whole config around the node
-    targets = list(_targets(alone))
+    written = OmegaConf.to_yaml(alone)
+    targets = re.findall(rf"\b{_TARGET}: (\S+)", written)  # every class that it names, at any depth
     with warnings.catch_warnings():
         # The user chose the experimental class by naming it, and every worker would repeat the warning.
         warnings.simplefilter("ignore", ExperimentalWarning)
         if len(targets) > 1:
             return instantiate(alone, **arguments, _execution_whitelist_=targets)
-        return _call(OmegaConf.to_yaml(alone), targets[0])(**arguments)
+        return _call(written, targets[0])(**arguments)
 
 
 @functools.lru_cache(maxsize=16)
@@ -63,19 +65,6 @@ def check(sampler: DictConfig, pruner: DictConfig | None) -> None:
                 f"The keys of `hydra.sweeper.{group}` must be those of {str(node[_TARGET]).rsplit('.', 1)[-1]}, "
                 f"but Optuna says: {said}."
             ) from None
-
-
-def _targets(node: Any) -> Iterator[str]:
-    """Every class that a node names, at any depth."""
-    content = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
-    if isinstance(content, Mapping):
-        if _TARGET in content:
-            yield str(content[_TARGET])
-        for value in content.values():
-            yield from _targets(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _targets(value)
 
 
 def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool, dict[str, Any]]:
