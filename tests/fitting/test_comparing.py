@@ -371,3 +371,17 @@ def test_the_largest_cell_is_known_as_well_as_its_own_seeds() -> None:
         wider += found.largest.high - found.largest.low > found.offset.high - found.offset.low
     assert held >= 35
     assert wider == 40
+
+
+def test_families_that_have_one_size_in_common_are_no_pairs() -> None:
+    """Four sizes each, one of them alike: pairs of it alone would say nothing of N."""
+    truth = get_law("multiplicative")
+    n, d = np.meshgrid(np.geomspace(1e3, 8e3, 4), np.geomspace(1e3, 1e5, 6))
+    a, b = (
+        Arm(name, make_table(truth.predict(PLANE, N=size, D=d).ravel(), {"N": size.ravel(), "D": d.ravel()}))
+        for name, size in (("a", n), ("b", 2e3 * (n / 2e3) ** 1.2))
+    )
+    found = compare(a, b, QUICK)
+    assert not found.cells.paired
+    assert found.slopes["alpha"].difference.value == pytest.approx(0, abs=1e-6)
+    assert not found.largest.known

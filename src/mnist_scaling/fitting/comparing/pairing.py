@@ -107,6 +107,9 @@ class Cells:
 def match(a: Arm, b: Arm) -> Cells:
     """The cells of both arms where enough of them are the same, else the rows in the range that both cover.
 
+    Cells that are the same by chance, such as those of one size that families have in common, don't vary as the rows in
+    that range do, and are no pairs.
+
     It raises InputError when the arms share no variable, their ranges miss each other, or too few cells are left.
     """
     shared_roles = [k for k in ("N", "D", "C") if k in a.table.inputs and k in b.table.inputs]
@@ -122,7 +125,9 @@ def match(a: Arm, b: Arm) -> Cells:
     shared = [(i, where[key]) for i, key in enumerate(keys_a) if key in where]
     rows_a, rows_b = (np.array([pair[k] for pair in shared], int) for k in (0, 1))
     variables = _moving(one.table.take(rows_a), two.table.take(rows_b), roles) if shared else ()
-    if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables:
+    kept = _inside(one, two, roles)
+    moving = _moving(one.table.take(kept[0]), two.table.take(kept[1]), roles)
+    if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables == moving != ():
         table_a, table_b, seeds = _by_seed(one, two, rows_a, rows_b)
         left_out = (len(one.table) - len(shared), len(two.table) - len(shared))
         runs = [[(arm.runs or ())[row] for row in rows] for arm, rows in ((one, rows_a), (two, rows_b)) if seeds]
@@ -132,7 +137,7 @@ def match(a: Arm, b: Arm) -> Cells:
         own = [_added(of_arm, sorted(numbers)) for of_arm, numbers in zip(runs, common, strict=True)]
         by_seed = (own[0], own[1]) if own and min(len(o) for o in own) > 1 else None
         return Cells(table_a, table_b, True, variables, seeds, left_out, a.tuned or b.tuned, by_seed)
-    return _overlapping(one, two, roles)
+    return _overlapping(one, two, kept, roles)
 
 
 def match_twin(arm: Arm, twin: Arm, variables: Sequence[str]) -> Cells:
@@ -214,8 +219,8 @@ def pair_noise(runs: Iterable[tuple[Mapping[int, float], Mapping[int, float]]]) 
     return PairNoise(scatter * (1.0 if shared else np.eye(2)) / dof, dof, shared) if dof else None
 
 
-def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:
-    """The rows of each arm inside the range of sizes that both cover."""
+def _inside(a: Arm, b: Arm, roles: Sequence[str]) -> list[np.ndarray]:
+    """Masks of the rows of each arm inside the range of sizes that both cover."""
     kept = [np.ones(len(arm.table), bool) for arm in (a, b)]
     for role in roles:
         one, two = sizes = a.table.inputs[role], b.table.inputs[role]
@@ -227,6 +232,11 @@ def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:
             )
         for mask, x in zip(kept, sizes, strict=True):
             mask &= (x >= low * (1 - SAME_LEVEL)) & (x <= high * (1 + SAME_LEVEL))
+    return kept
+
+
+def _overlapping(a: Arm, b: Arm, kept: Sequence[np.ndarray], roles: Sequence[str]) -> Cells:
+    """The rows of each arm inside the range of sizes that both cover."""
     for arm, mask in zip((a, b), kept, strict=True):
         if mask.sum() < FEWEST_CELLS:
             raise InputError(
