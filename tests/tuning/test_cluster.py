@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
+from mnist_scaling.tuning.launcher import DaskLauncher, RayLauncher
 from mnist_scaling.tuning.workers import cluster, faults
 from mnist_scaling.tuning.workers.cluster import ClusterWorkers
 from mnist_scaling.tuning.workers.job import Outcome, Parcel
@@ -110,10 +112,13 @@ def test_weights_travel_and_no_process_is_waited_for(tmp_path: Path) -> None:
     assert faults.is_text(lost.error)
 
 
-@pytest.mark.parametrize("package", ["distributed", "ray"])
-def test_an_engine_that_is_not_installed_is_named(package: str) -> None:
-    extra = {"distributed": "dask"}.get(package, package)
-    assert f"pip install 'mnist-scaling[{extra}]'" in str(cluster.missing(package, extra))
+@pytest.mark.parametrize(("engine", "extra"), [(DaskLauncher, "dask"), (RayLauncher, "ray")])
+def test_an_engine_that_is_not_installed_is_named(
+    engine: type[DaskLauncher | RayLauncher], extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "package", "no_such_package")
+    with pytest.raises(InputError, match=rf"package no_such_package, .* `pip install 'mnist-scaling\[{extra}\]'`"):
+        engine().check(())
 
 
 def test_ray_is_not_asked_where_nothing_listens() -> None:

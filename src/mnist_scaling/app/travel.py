@@ -95,10 +95,8 @@ def _module(place: Place) -> ModuleType:
     return module
 
 
-_LATE = re.compile(r"\$\{(hydra|now):")
-"""Interpolations that only a run can resolve: in values they are kept as they are written."""
-
-_EMPTY = object()
+_LATE = re.compile(r"\$\{(hydra|now):|^\?\?\?$")
+"""What only a run can resolve, and what nobody has given: in values both are kept as they are written."""
 
 
 def values_of(node: DictConfig, enums: dict[str, Enum] | None = None) -> dict[str, Any]:
@@ -107,48 +105,41 @@ def values_of(node: DictConfig, enums: dict[str, Enum] | None = None) -> dict[st
     The value of an enum is its member's name; `enums` is given the member, by key.
     """
     values = {}
-    for key, text in flatten(_filled(_plain(node, resolve=False))).items():
+    for key, text in flatten(_plain(node, resolve=False), empty=True).items():
+        values[key] = text
+        if isinstance(text, str) and _LATE.search(text):
+            continue
         try:
-            if text is _EMPTY or (isinstance(text, str) and _LATE.search(text)):
-                values[key] = {} if text is _EMPTY else text
-                continue
             value = OmegaConf.select(node, key)
-            values[key] = _resolved(value, text)
-            if isinstance(value, Enum) and enums is not None:
-                enums[key] = value
+            values[key] = _as_json(value)
         except OmegaConfBaseException:  # it follows something that only a run can resolve
             if not isinstance(text, str):
                 raise
-            values[key] = text
+        else:
+            if isinstance(value, Enum) and enums is not None:
+                enums[key] = value
     return values
-
-
-def _filled(nested: Any) -> Any:
-    """Mappings with a mark in place of each that is empty, which would be lost with dotted keys."""
-    return {key: (_filled(value) or _EMPTY) if isinstance(value, dict) else value for key, value in nested.items()}
 
 
 def _plain(node: Any, resolve: bool) -> Any:
     return OmegaConf.to_container(node, resolve=resolve, enum_to_str=True) if OmegaConf.is_config(node) else node
 
 
-def _resolved(value: Any, text: Any) -> Any:
-    """A value as JSON has it; `text` is how it was written."""
-    value = _plain(value, resolve=True)
-    if value is None and text == "???":
-        return text
-    if isinstance(value, Enum):
-        return value.name
-    return _as_json(value) if isinstance(value, bool | int | float | str | list | dict | None) else str(value)
-
-
 def _as_json(value: Any) -> Any:
-    """A value without numbers that JSON lacks: infinity and NaN are written so that OmegaConf reads them again."""
-    if isinstance(value, dict):
-        return {key: _as_json(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_as_json(each) for each in value]
-    return f"${{oc.decode:'{value}'}}" if isinstance(value, float) and not isfinite(value) else value
+    """A value as JSON has it; infinity and NaN, which it lacks, are written so that OmegaConf reads them again."""
+    match _plain(value, resolve=True):
+        case dict(nested):
+            return {key: _as_json(each) for key, each in nested.items()}
+        case list(several):
+            return [_as_json(each) for each in several]
+        case Enum(name=name):
+            return name
+        case float(number) if not isfinite(number):
+            return f"${{oc.decode:'{number}'}}"
+        case bool() | int() | float() | str() | None as plain:
+            return plain
+        case other:
+            return str(other)
 
 
 def config_of(values: Values) -> DictConfig:

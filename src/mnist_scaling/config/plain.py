@@ -19,13 +19,13 @@ T = TypeVar("T")
 _hints = lru_cache(get_type_hints)
 
 
-def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping with dotted keys: {"a": {"b": 1}} gives {"a.b": 1}."""
+def flatten(values: Any, prefix: str = "", empty: bool = False) -> dict[str, Any]:
+    """Nested mappings as one mapping with dotted keys: {"a": {"b": 1}} gives {"a.b": 1}; an `empty` one if wanted."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict | DictConfig):
-            flat.update(flatten(value, f"{name}."))
+        if isinstance(value, dict | DictConfig) and (value or not empty):
+            flat.update(flatten(value, f"{name}.", empty))
         else:
             flat[name] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
     return flat

@@ -115,9 +115,10 @@ class _ClusterLauncher(LocalLauncher):
     def check(self, runs: Sequence[Values]) -> None:
         """Refuse a cluster whose package is not installed; which devices its workers have, only they know."""
         if find_spec(self.package) is None:
-            from mnist_scaling.tuning.workers import cluster
-
-            raise cluster.missing(self.package, self.extra)
+            raise InputError(
+                f"`hydra/launcher={self.extra}` needs the package {self.package}, which is not installed: run "
+                f"`pip install 'mnist-scaling[{self.extra}]'`."
+            )
 
     def expected_workers(self) -> int | None:
         """Those of a cluster that is started here, or as many as were named."""

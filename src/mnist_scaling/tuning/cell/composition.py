@@ -133,36 +133,27 @@ def cells(
     return list(by_name.values())
 
 
-@dataclass(frozen=True)
-class _Base:
-    """A composed cell, from which cells with other plain values follow."""
-
-    cell: Cell
-    node: DictConfig
-    """The parts of the config that the cell is made of."""
-    simple: frozenset[str]
-    """Axes whose values can be set afterwards."""
-
-
 class _Composer:
     """Composes the cells of one sweep, from their values by override key, with its + or ++."""
 
     def __init__(self, compose: Compose, parts: Partition, task: Task) -> None:
         self._compose, self._parts, self._task = compose, parts, task
         self._simple: frozenset[str] | None = None
-        self._bases: dict[tuple[tuple[str, str], ...], _Base] = {}
+        """Axes whose values can be set afterwards."""
+        self._bases: dict[tuple[tuple[str, str], ...], tuple[Cell, DictConfig]] = {}
+        """Composed cells, from which others follow, and the parts of the config that they are made of."""
 
     def __call__(self, chosen: Mapping[str, str]) -> Cell:
         base = self._bases.get(self._rest(chosen))
-        cell = None if base is None else self._shifted(base, chosen)
+        cell = None if base is None else self._shifted(*base, chosen)
         if cell is not None:
             return cell
-        base = self._whole(chosen)
+        cell, node, simple = self._whole(chosen)
         if self._simple is None:  # known only now: the first composition tells groups from values
-            self._simple = base.simple
-        if base.simple == self._simple:
-            self._bases.setdefault(self._rest(chosen), base)
-        return base.cell
+            self._simple = simple
+        if simple == self._simple:
+            self._bases.setdefault(self._rest(chosen), (cell, node))
+        return cell
 
     def _rest(self, chosen: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """The values that Hydra must compose."""
@@ -171,8 +162,8 @@ class _Composer:
     def _overrides(self, chosen: Mapping[str, str]) -> tuple[str, ...]:
         return (*self._parts.fixed, *(f"{key}={text}" for key, text in chosen.items()))
 
-    def _whole(self, chosen: Mapping[str, str]) -> _Base:
-        """A cell as Hydra composes it."""
+    def _whole(self, chosen: Mapping[str, str]) -> tuple[Cell, DictConfig, frozenset[str]]:
+        """A cell as Hydra composes it, its parts of the config, and its axes whose values can be set afterwards."""
         cfg = self._compose([*self._overrides(chosen)])
         values = self._task.values(cfg)
         specs = config.flatten(cfg.get("search_space") or {}) | dict(self._parts.space)
@@ -194,13 +185,13 @@ class _Composer:
         simple = () if following else (k for k in chosen if k in values and k not in choices)
         keys = {key: choices[key] if key in choices else _of(cfg, key) for key in axes}
         cell = Cell(keys, self._overrides(chosen), values, space, self._task, limits, following)
-        return _Base(cell, node, frozenset(simple) - {*self._task.structural})
+        return cell, node, frozenset(simple) - {*self._task.structural}
 
-    def _shifted(self, base: _Base, chosen: Mapping[str, str]) -> Cell | None:
+    def _shifted(self, like: Cell, node: DictConfig, chosen: Mapping[str, str]) -> Cell | None:
         """A cell from another one with the same config groups; None where Hydra must compose it."""
-        node = copy.deepcopy(base.node)
+        node, simple = copy.deepcopy(node), self._simple or ()
         try:
-            for key in base.simple:
+            for key in simple:
                 value = OverridesParser.create().parse_override(f"{key}={chosen[key]}").value()
                 if not isinstance(value, bool | int | float | str | None) or "${" in str(value):
                     return None
@@ -208,8 +199,8 @@ class _Composer:
             values = self._task.values(node)
         except (InputError, OmegaConfBaseException):
             return None
-        keys = base.cell.keys | {key: _of(node, key) for key in base.simple}
-        return replace(base.cell, keys=keys, overrides=self._overrides(chosen), values=values)
+        keys = like.keys | {key: _of(node, key) for key in simple}
+        return replace(like, keys=keys, overrides=self._overrides(chosen), values=values)
 
 
 def _check_ranges(task: Task, values: Values, space: Mapping[str, BaseDistribution]) -> None:

@@ -107,14 +107,6 @@ class ClusterWorkers(Workers):
         self._client.close()
 
 
-def missing(package: str, extra: str) -> InputError:
-    """The sentence for a cluster whose package is not installed."""
-    return InputError(
-        f"`hydra/launcher={extra}` needs the package {package}, which is not installed: run "
-        f"`pip install 'mnist-scaling[{extra}]'`."
-    )
-
-
 class Dask:
     """A client of the scheduler at an address, or of a cluster of processes, or of another kind, that is started here.
 
