@@ -297,9 +297,10 @@ def test_an_answer_is_trusted_as_far_as_its_cells_and_its_scale_and_names_number
 
     assert trusted({}) == ("high",)
     wide = {"a": Number(Interval(0.3, 0.2, 0.4), "slope"), "b": Number(Interval(1.0, 0.9, 1.1), "ratio", True)}
-    assert trusted(wide) == ("high", "fair for 2 numbers of the sentence")
+    shown = [estimate(one.interval) for one in wide.values()]
+    assert trusted(wide) == ("high", f"fair for {shown[0]} and {shown[1]}")
     ratio = {"b": Number(Interval(1.0, 0.7, 1.2), "ratio", True)}
-    assert trusted(wide | ratio) == ("high", "low for “ratio”, ± 43 %", "fair for 1 number of the sentence")
+    assert trusted(wide | ratio) == ("high", "low for “ratio”, ± 43 %", f"fair for {shown[0]}")
     assert (
         trusted({"a": Number(Interval(), "slope")}, rows, QUICK)[2]
         == "low for “slope”, ± over 100 % at 4 times as much"

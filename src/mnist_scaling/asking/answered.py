@@ -16,7 +16,7 @@ from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.text import estimate, plural
+from mnist_scaling.reporting.text import estimate, listing
 from mnist_scaling.reporting.words.in_short import FAIR, LEVELS, LOW, doubt, graded, of_arms, reach
 from mnist_scaling.study.files import checksum
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -83,8 +83,8 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     named = [(of_number(one), one) for slot, one in findings.numbers.items() if slot in SLOT.findall(question.sentence)]
     less = [(own, one) for own, one in named if LEVELS.index(own.trust) > LEVELS.index(whole.trust)]
     said = [f"low for “{one.meaning}”, {own.reasons[0]}" for own, one in less if own.trust == LOW]
-    rest = f"fair for {plural(len(less) - len(said), 'number')} of the sentence"
-    return Trust(whole.trust, [*whole.reasons, *said, *[rest] * (len(less) > len(said))])
+    fair = [estimate(one.interval) for own, one in less if own.trust != LOW]
+    return Trust(whole.trust, [*whole.reasons, *said, *[f"fair for {listing(fair)}"] * bool(fair)])
 
 
 def of_number(one: Number) -> Trust:
