@@ -90,7 +90,8 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
 def of_number(one: Number) -> Trust:
     """How far to trust a number by itself: as its interval leaves it."""
     at = "" if one.factor else f" at {TIMES:g} times as much"
-    return graded([] if one.factor is None else doubt(f"{{}}{at}", reach(one.interval, one.factor)))
+    nothing = [] if one.settled else [(FAIR, f"may be {one.factor or 0:d}")]
+    return graded([] if one.factor is None else doubt(f"{{}}{at}", reach(one.interval, one.factor)) or nothing)
 
 
 def fill(sentence: str, findings: Findings) -> str:

@@ -98,6 +98,12 @@ class Headline:
     laws: Sequence[str] = ()
     settled: bool = False
 
+    @property
+    def examples_last(self) -> float:
+        """The largest compute of `sizes` whose best model leaves some examples; 0 where none takes all, or each does."""
+        whole = [one.C for one in self.sizes if one.all_examples]
+        return max((one.C for one in self.sizes if whole and min(whole) > one.C), default=0.0)
+
     @classmethod
     def absent(cls, why: str) -> Headline:
         """Where nothing was fitted."""

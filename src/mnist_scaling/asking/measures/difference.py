@@ -16,7 +16,7 @@ from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import RUNS, StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison import MARGIN, margin_of, verdict
+from mnist_scaling.fitting.comparing.comparison import MARGIN, NOT_SETTLED, margin_of, verdict
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.diagnostics import Flag
@@ -59,7 +59,11 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
         for exponent in EXPONENTS:
             slope = comparison.slopes.get(exponent, Difference()) if comparison else Difference()
             _exponents(exponent, arm, reference, slope, numbers)
-            words[f"{arm.name}_{exponent}_verdict"] = verdict(slope.difference, margin_of(slope.a.value, keys.margin))
+            said = verdict(slope.difference, margin_of(slope.a.value, keys.margin))
+            words[f"{arm.name}_{exponent}_verdict"] = said
+            meaning = f"{arm.label} minus {reference.label}: exponent in {EXPONENTS[exponent]}"
+            shown = Number(slope.difference, meaning, settled=said != NOT_SETTLED)
+            numbers[f"{arm.name}_{exponent}_difference"] = shown
         _losses(arm, reference, comparison, numbers)
         flags += comparison.flags if comparison else []
         notes += [f"{arm.label}: {flag.message}" for flag in (comparison.flags if comparison else ())]
@@ -84,12 +88,10 @@ def _twin(arms: Mapping[str, StudyArm], keys: DifferenceKeys) -> tuple[Arm, Arm]
 def _exponents(
     exponent: str, arm: StudyArm, reference: StudyArm, slope: Difference, numbers: dict[str, Number]
 ) -> None:
-    """One exponent of both arms, and its difference."""
+    """One exponent of both arms."""
     variable = EXPONENTS[exponent]
     for one, interval in ((reference, slope.a), (arm, slope.b)):
         numbers.setdefault(f"{one.name}_{exponent}", Number(interval, f"{one.label}: exponent in {variable}"))
-    meaning = f"{arm.label} minus {reference.label}: exponent in {variable}"
-    numbers[f"{arm.name}_{exponent}_difference"] = Number(slope.difference, meaning)
 
 
 def _losses(arm: StudyArm, reference: StudyArm, comparison: Comparison | None, numbers: dict[str, Number]) -> None:
@@ -97,8 +99,9 @@ def _losses(arm: StudyArm, reference: StudyArm, comparison: Comparison | None, n
     shared compute and at its ends, where intervals are widest."""
     ratio = f"loss of {arm.label} over that of {reference.label}"
     middle, largest = (comparison.offset, comparison.largest) if comparison else (Interval(), Interval())
-    numbers[f"{arm.name}_loss_ratio"] = Number(middle.exp(), f"{ratio}, in the middle of the grid", True)
-    numbers[f"{arm.name}_loss_ratio_largest"] = Number(largest.exp(), f"{ratio}, in the largest cell", True)
+    for slot, one, where in (("", middle, "middle of the grid"), ("_largest", largest, "largest cell")):
+        settled = comparison is None or verdict(one, comparison.options.margin) != NOT_SETTLED
+        numbers[f"{arm.name}_loss_ratio{slot}"] = Number(one.exp(), f"{ratio}, in the {where}", True, settled)
     known: dict[str, Multiplier] = {}
     if comparison and comparison.multipliers and comparison.frontiers:
         small, large = comparison.multipliers

@@ -86,6 +86,8 @@ def frontier(study: Study) -> View | Missing:
     absent = " ".join(f"{METHODS[k]}: {f.status}." for k, f in fronts.items() if k not in optima)
     if not optima:
         return Missing(f"No method found a frontier. {absent}")
+    if last := study.fits.headline.examples_last:
+        absent += f" Beyond C = {power_of_ten(last)} the best D is more than all the examples there are."
     best = pd.concat([best_sizes(f).assign(method=k) for k, f in optima.items()])
     ran = {k: (study.cells if study.cells[k].notna().all() else best)[k] for k in ("C", "N", "D")}
     ranges = {k: (float(values.min()), float(values.max())) for k, values in ran.items()}

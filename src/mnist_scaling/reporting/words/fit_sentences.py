@@ -49,7 +49,8 @@ def asked(fits: Fits) -> str:
         return ""
     near = {"N": f" ({where})"} if (where := tables.beside(fits, one.at.get("N", 0.0))) else {}
     point = ", ".join(f"{k} = {count(v)}{near.get(k, '')}" for k, v in one.at.items())
-    far = f"{estimate(one)}, {one.beyond}. Trust: {tables.trust_in(fits, 'asked')}."
+    scatter = f"One cell scatters about it by another {number(100 * fits.headline.noise, 2)} %. "
+    far = f"{estimate(one)}, {one.beyond}. {scatter}Trust: {tables.trust_in(fits, 'asked')}."
     return f"Predicted loss at {point}: {far if one.known else one.why}"
 
 

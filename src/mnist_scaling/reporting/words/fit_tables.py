@@ -79,6 +79,7 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     headline = fits.headline
     if not headline.laws:
         return TextTable([], [], headline.slope_N.why)
+    last = headline.examples_last
     point = ", ".join(f"{k} = {count(v)}" for k, v in headline.asked.at.items())
     cell = ", ".join(f"{k} = {count(v)}" for k, v in headline.at.items() if k in "ND") or "its largest C"
     places = {"slope": f"at {cell}", "asked": f"at {point}"}
@@ -94,7 +95,8 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
         along = headline.ray is not None and "slope" in key
         if along or (not quoted.known and (single or key not in ("N_exponent", "floor"))):  # else one reason says all
             continue
-        words = [places.get(key.split("_")[0], ""), _in_words(key, quoted)]
+        until = f"up to C = {power_of_ten(last)}, where the examples end" if last and "_exponent" in key else ""
+        words = [places.get(key.split("_")[0], ""), until, _in_words(key, quoted)]
         rows.append((key, name, quoted, ": ".join(filter(None, words))))
     for one in headline.loss:
         where = line or (one.way if one.N is not None else "")
@@ -102,7 +104,7 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
         rows.append((f"loss_{one.reach:g}", Markup("loss at {:g} {}").format(one.reach, times), one, where))
     ahead = dict.fromkeys(words for *_, words in rows[len(rows) - len(headline.loss) :] if words)
     sizes = " or, farther off, ".join(ahead)
-    unlimited = ", a, b and c for any number of them" if any(one.all_examples for one in headline.loss) else ""
+    unlimited = f", a, b and c while there are more, up to C = {power_of_ten(last)}" if last else ""
     note = (
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
         "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance. Trust "
@@ -112,7 +114,8 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     head = ["number", "value", f"{fits.level} interval", "trust", "in words"]
     if brief:
         hold = f"; losses hold {sizes}{unlimited}" if sizes else ""
-        note = f"C_max is the largest compute{hold}." if headline.loss else ""
+        top = f" = {power_of_ten(headline.at['C'])}" if "C" in headline.at else ""
+        note = f"C_max{top} is the largest compute{hold}." if headline.loss else ""
         rows = [row for row in rows if row[2].known and row[0] not in ("misfit", "asked")]
         return TextTable(head[:4], [[name, *_shown(one), trust_in(fits, key, 1)] for key, name, one, _ in rows], note)
     return TextTable(head, [[name, *_shown(one), trust_in(fits, key), words] for key, name, one, words in rows], note)
@@ -162,7 +165,7 @@ def sizes_table(fits: Fits) -> TextTable | None:
         way = ", ".join(filter(None, [beside(fits, one.N or 0.0), one.way]))
         rows.append([power_of_ten(one.C), *sizes, estimate(one), way, "yes" if one.tried else "no"])
     note = (
-        "Read off the model's surfaces, as the exponents of N* and D* are, which hold for any number of examples. The "
+        "Read off the model's surfaces, as the exponents of N* and D* are, which hold while there are examples for them. The "
         "budgets are nine over the range of C, and larger ones; isoFLOP curves have others. A model of just "
         "that N need not exist; `plan` with target.width=…, or the study's axis, says the settings of one that does."
     )
