@@ -89,6 +89,7 @@ def test_where_examples_end_the_model_takes_what_is_left_of_the_compute(normal):
     assert (found.asked.at["N"], found.asked.value) == pytest.approx((found.loss[1].N, found.loss[1].value), rel=0.02)
     best = [one for one in found.sizes if one.optimal]
     assert 0 < len(best) < len(found.sizes)
+    assert (found.examples_last, normal.headline.examples_last) == (max(one.C for one in best), 0)
     ranges = {k: (normal.table.inputs[k].min(), normal.table.inputs[k].max() * 1.001) for k in "ND"}
     for one in found.sizes:
         assert limit * 1.001 >= one.D

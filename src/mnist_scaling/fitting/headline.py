@@ -100,7 +100,7 @@ class Headline:
 
     @property
     def examples_last(self) -> float:
-        """The largest compute of `sizes` whose best model leaves some examples; 0 where none takes all, or each does."""
+        """The largest compute of `sizes` whose model leaves some examples; 0 where none takes all, or each does."""
         whole = [one.C for one in self.sizes if one.all_examples]
         return max((one.C for one in self.sizes if whole and min(whole) > one.C), default=0.0)
 

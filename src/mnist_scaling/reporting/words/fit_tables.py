@@ -165,8 +165,8 @@ def sizes_table(fits: Fits) -> TextTable | None:
         way = ", ".join(filter(None, [beside(fits, one.N or 0.0), one.way]))
         rows.append([power_of_ten(one.C), *sizes, estimate(one), way, "yes" if one.tried else "no"])
     note = (
-        "Read off the model's surfaces, as the exponents of N* and D* are, which hold while there are examples for them. The "
-        "budgets are nine over the range of C, and larger ones; isoFLOP curves have others. A model of just "
+        "Read off the model's surfaces, as the exponents of N* and D* are, which hold while there are examples. "
+        "The budgets are nine over the range of C, and larger ones; isoFLOP curves have others. A model of just "
         "that N need not exist; `plan` with target.width=…, or the study's axis, says the settings of one that does."
     )
     head = ["C", f"N, {fits.level} interval", "D", "loss", "what it is", "inside the grid?"]
