@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mnist_scaling.fitting import Table, get_law, make_table
-from mnist_scaling.fitting.laws.base import Array, Logs
+from mnist_scaling.fitting.laws.base import Array
 
 SHARED = Path(os.environ.get("MNIST_SCALING_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
@@ -65,8 +65,3 @@ def additive_optimum(values: dict[str, float], kappa_n: float = 1.0, kappa_d: fl
     gap = np.log(alpha * values["A"] / kappa_n) - np.log(beta * values["B"] / kappa_d)
     bottom = alpha * kappa_d + beta * kappa_n
     return float(kappa_d * gap / bottom), beta / bottom
-
-
-def largest(logs: Logs) -> dict[str, float]:
-    """The corner of the largest of every input."""
-    return {name: float(x.max()) for name, x in logs.items()}

@@ -7,11 +7,11 @@ import pytest
 
 from mnist_scaling.fitting.frontier.parametric import fit_cost, valley
 from mnist_scaling.fitting.laws import get_law
-from mnist_scaling.fitting.laws.base import Array, local_slope
+from mnist_scaling.fitting.laws.base import Array, largest, local_slope
 from mnist_scaling.fitting.misfit.posterior import Posterior, posterior_draws, surface
 from mnist_scaling.fitting.misfit.process import TREND, Axes, Shape, design, packed, products
 from mnist_scaling.fitting.rows import Table, make_table
-from tests.fitting.tables import ADDITIVE, additive_optimum, grid, largest
+from tests.fitting.tables import ADDITIVE, additive_optimum, grid
 from tests.fitting.tables import design as sizes
 
 

@@ -126,7 +126,7 @@ def match(a: Arm, b: Arm) -> Cells:
     rows_a, rows_b = (np.array([pair[k] for pair in shared], int) for k in (0, 1))
     variables = _moving(one.table.take(rows_a), two.table.take(rows_b), roles) if shared else ()
     kept = _inside(one, two, roles)
-    moving = _moving(one.table.take(kept[0]), two.table.take(kept[1]), roles)
+    moving = _moving(one.table.take(kept[0]), two.table.take(kept[1]), roles) if shared else ()
     if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables == moving != ():
         table_a, table_b, seeds = _by_seed(one, two, rows_a, rows_b)
         left_out = (len(one.table) - len(shared), len(two.table) - len(shared))
