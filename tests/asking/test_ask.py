@@ -61,7 +61,7 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
     assert len(refused.stderr.strip().splitlines()) == 1
 
     # A mistake in the sentence costs no training, and a finished study is not run again.
-    text = (ROOT / "conf/question/model_size.yaml").read_text().replace("{grid_hull_N} along", "{grid_hul_N} along")
+    text = (ROOT / "conf/question/model_size.yaml").read_text().replace("{grid_hull_N} and", "{grid_hul_N} and")
     (tmp_path / "mine.yaml").write_text(text)
     mistaken = ask("question=mine.yaml", "scale=smoke")
     assert "none of them gives {grid_hul_N}: did you mean `grid_hull_N`?" in mistaken.stderr
@@ -82,7 +82,7 @@ def test_a_question_of_several_arms(ask: Ask, tmp_path: Path) -> None:
     for study, arm in (("lr_one", "one"), ("lr_fan_in", "fan_in")):
         del asked["studies"][study], asked["arms"][arm]
     asked["figure"]["intervals"] = ["fixed_alpha_difference", "fixed_beta_difference"]
-    asked["sentence"] = asked["sentence"].partition("; with one that suits")[0] + "."
+    asked["sentence"] = asked["sentence"].partition(" One that suits")[0]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(asked))
     done = ask("question=mine.yaml", "scale=smoke")
     assert done.returncode == 0, done.stderr

@@ -60,7 +60,7 @@ def test_exact_arms_give_exact_differences() -> None:
 def test_half_the_loss_at_equal_exponents_is_the_known_multiple_of_compute() -> None:
     """On the edge of the box along which the frontier runs, L falls as C^-0.4 first: data are the better buy."""
     found = compare(*arms({"A": 36.0}), QUICK)
-    first, last = found.multipliers
+    first, _, last = found.multipliers
     assert first.value == pytest.approx(0.9 ** (1 / 0.4), rel=1e-3)
     assert last.value == pytest.approx(0.9 ** (1 / 0.3), rel=1e-3)
     swapped = compare(*arms({"A": 36.0})[::-1], QUICK)

@@ -17,7 +17,7 @@ from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate, listing
-from mnist_scaling.reporting.words.in_short import FAIR, LEVELS, LOW, doubt, graded, of_arms, reach
+from mnist_scaling.reporting.words.in_short import FAIR, LOW, doubt, graded, of_arms, reach
 from mnist_scaling.study.files import checksum
 from mnist_scaling.study.tables.csv_table import read_study_table
 
@@ -76,22 +76,20 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
 
 
 def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings: Findings) -> Trust:
-    """How far, as flags, certificates and the scale leave it, and which numbers of the sentence are less sure."""
+    """As far as flags, certificates, the scale and the least sure number of the sentence leave it."""
     doubts = [OF_SCALE[scale]] if scale in OF_SCALE else []
     of_cells, _ = of_arms([(arm.label, arm.rows) for arm in arms.values()], findings.flags)
-    whole = graded([*doubts, *of_cells])
     named = [(of_number(one), one) for slot, one in findings.numbers.items() if slot in SLOT.findall(question.sentence)]
-    less = [(own, one) for own, one in named if LEVELS.index(own.trust) > LEVELS.index(whole.trust)]
-    said = [f"low for “{one.meaning}”, {own.reasons[0]}" for own, one in less if own.trust == LOW]
-    fair = [estimate(one.interval) for own, one in less if own.trust != LOW]
-    return Trust(whole.trust, [*whole.reasons, *said, *[f"fair for {listing(fair)}"] * bool(fair)])
+    less = {level: [estimate(one.interval) for own, one in named if own.trust == level] for level in (LOW, FAIR)}
+    said = [(level, f"{level} for {listing(shown)}") for level, shown in less.items() if shown]
+    return graded([*doubts, *of_cells, *said])
 
 
 def of_number(one: Number) -> Trust:
     """How far to trust a number by itself: as its interval leaves it."""
     at = "" if one.factor else f" at {TIMES:g} times as much"
-    nothing = [] if one.settled else [(FAIR, f"may be {one.factor or 0:d}")]
-    return graded([] if one.factor is None else doubt(f"{{}}{at}", reach(one.interval, one.factor)) or nothing)
+    own = [(FAIR, one.doubtful)] * bool(one.doubtful)
+    return graded([] if one.factor is None else doubt(f"{{}}{at}", reach(one.interval, one.factor)) or own)
 
 
 def fill(sentence: str, findings: Findings) -> str:

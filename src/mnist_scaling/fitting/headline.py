@@ -210,9 +210,9 @@ def _asked(model: Model, cost: Cost | None, predict: Mapping[str, float]) -> Ask
     if [*predict] == ["C"] and cost is not None and len(model.inputs) == 2:
         place, draws = lowest_at(model, cost, float(np.log(predict["C"])))
         if not (place["optimal"] or place["all_examples"] or predict["C"] >= float(np.exp(cost.of(model.rows).max()))):
-            return AskedLoss(
-                why="The rows show no best size at that compute: give predict.N=… and predict.D=….", at=predict
-            )
+            low, high = (float(f(np.exp(cost.of(model.rows)))) for f in (np.min, np.max))
+            why = f"The rows, whose C is {low:.2g} to {high:.2g}, show no best size at that compute"
+            return AskedLoss(why=f"{why}: give a C that they reach, or predict.N=… and predict.D=….", at=predict)
         sizes = {k: place[k] for k in "ND"}
         reach, beyond = reach_of(model.rows, {k: float(np.log(v)) for k, v in {**predict, **sizes}.items()})
         loss = median_of(draws, model.level).exp()

@@ -71,7 +71,7 @@ def uncertified(studied: Studied) -> Card:
         return Card(NOT_APPLICABLE, "Nothing was tuned here, or no cell has a certificate of it.")
     why = "a value lies at an edge, or further trials should gain more than a cell's noise"
     cause = f"Not certified as tuned: {len(rows)} of {judged} cells: {why}."
-    remedy = "More trials settle it; `plan … flops=…` gives them where they pay."
+    remedy = flags.kind(flags.UNCERTIFIED).remedy
     return _card(rows, f"All {judged} cells are certified as tuned.", cause, remedy, (TRIALS,))
 
 

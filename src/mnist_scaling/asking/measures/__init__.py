@@ -66,8 +66,8 @@ class Number:
     """As the page's table says it."""
     factor: bool | None = False
     """Whether it is a factor; else it is an exponent, or None, a mere description."""
-    settled: bool = True
-    """False of a difference that noise alone may make."""
+    doubtful: str = ""
+    """Why it is trusted fairly at most, whatever its interval: noise alone may make it, or its method is biased."""
 
 
 @dataclass(frozen=True)

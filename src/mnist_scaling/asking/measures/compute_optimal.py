@@ -45,7 +45,9 @@ def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Findings:
             for exponent, star in WORDS.items():
                 interval = front.intervals.get(exponent, Interval()) if front else Interval()
                 slot = f"{name}_{method}_{exponent.removesuffix('_exponent')}"
-                numbers[slot] = Number(interval, f"{arm.label}: exponent of {star} in C, {METHODS[method]}")
+                biased = "read off few cells, and biased" * (method != "parametric")
+                meaning = f"{arm.label}: exponent of {star} in C, {METHODS[method]}"
+                numbers[slot] = Number(interval, meaning, doubtful=biased)
             size = front.intervals.get("N_exponent", Interval()) if front else Interval()
             if front and not size.bounded:
                 what = "no interval of the" if size.known else "no"

@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from mnist_scaling.asking.measures import Findings, MeasureKind, Number, table
 from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import RUNS, StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison import MARGIN, NOT_SETTLED, margin_of, verdict
-from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -38,6 +35,8 @@ class DifferenceKeys:
     margin: float = MARGIN
     """Differences up to this size don't matter: of an exponent, of which a tenth is the most, or of the log loss in the
     middle of the grid."""
+    losses: bool = True
+    """False where the losses of arms are of different kinds, so that their ratio means nothing."""
 
 
 def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
@@ -62,9 +61,10 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
             said = verdict(slope.difference, margin_of(slope.a.value, keys.margin))
             words[f"{arm.name}_{exponent}_verdict"] = said
             meaning = f"{arm.label} minus {reference.label}: exponent in {EXPONENTS[exponent]}"
-            shown = Number(slope.difference, meaning, settled=said != NOT_SETTLED)
+            shown = Number(slope.difference, meaning, doubtful="may be 0" * (said == NOT_SETTLED))
             numbers[f"{arm.name}_{exponent}_difference"] = shown
-        _losses(arm, reference, comparison, numbers)
+        if keys.losses:
+            _losses(arm, reference, comparison, keys, numbers)
         flags += comparison.flags if comparison else []
         notes += [f"{arm.label}: {flag.message}" for flag in (comparison.flags if comparison else ())]
     return Findings(numbers, words, tuple(notes), tuple(flags))
@@ -94,19 +94,17 @@ def _exponents(
         numbers.setdefault(f"{one.name}_{exponent}", Number(interval, f"{one.label}: exponent in {variable}"))
 
 
-def _losses(arm: StudyArm, reference: StudyArm, comparison: Comparison | None, numbers: dict[str, Number]) -> None:
+def _losses(
+    arm: StudyArm, reference: StudyArm, comparison: Comparison | None, keys: DifferenceKeys, numbers: dict[str, Number]
+) -> None:
     """Ratio of the losses in the middle of the grid and in its largest cell; compute multipliers in the middle of the
     shared compute and at its ends, where intervals are widest."""
     ratio = f"loss of {arm.label} over that of {reference.label}"
     middle, largest = (comparison.offset, comparison.largest) if comparison else (Interval(), Interval())
     for slot, one, where in (("", middle, "middle of the grid"), ("_largest", largest, "largest cell")):
-        settled = comparison is None or verdict(one, comparison.options.margin) != NOT_SETTLED
-        numbers[f"{arm.name}_loss_ratio{slot}"] = Number(one.exp(), f"{ratio}, in the {where}", True, settled)
-    known: dict[str, Multiplier] = {}
-    if comparison and comparison.multipliers and comparison.frontiers:
-        small, large = comparison.multipliers
-        middle = multiplier_at(comparison.frontiers, np.log(small.C * large.C) / 2, comparison.options.level)
-        known = {"small": small, "middle": middle, "large": large}
+        zero = "may be 1" * (verdict(one, keys.margin) == NOT_SETTLED)
+        numbers[f"{arm.name}_loss_ratio{slot}"] = Number(one.exp(), f"{ratio}, in the {where}", True, zero)
+    known = dict(zip(("small", "middle", "large"), comparison.multipliers if comparison else (), strict=False))
     for name, place in {"small": "smallest", "middle": "middle", "large": "largest"}.items():
         where = f"at C = {known[name].C:.2g}".replace("e+", "e") if known else f"at the {place} shared compute"
         meaning = f"compute of {arm.label} for the loss of {reference.label} {where}, over that compute"

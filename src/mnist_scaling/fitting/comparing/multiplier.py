@@ -108,12 +108,14 @@ def lowest(values: Array) -> Array:
 
 
 def multipliers(fronts: Frontiers, level: float) -> list[Multiplier]:
-    """The multiplier at the smallest and at the largest compute of a at which both arms reach a's loss, if any is."""
+    """The multiplier at the smallest and the largest compute of a at which both arms reach a's loss, if any is, and in
+    their middle, where it is known best."""
     y_a, y_b = fronts.y
     top, bottom = min(y_a[0], y_b[0]), max(y_a[-1], y_b[-1])
     if not top > bottom:
         return []
-    return [multiplier_at(fronts, reach(fronts.log_c[0], y_a, y), level) for y in (top, bottom)]
+    small, large = (reach(fronts.log_c[0], y_a, y) for y in (top, bottom))
+    return [multiplier_at(fronts, at, level) for at in (small, (small + large) / 2, large)]
 
 
 def multiplier_at(fronts: Frontiers, at: float, level: float) -> Multiplier:

@@ -41,6 +41,8 @@ class Compute:
     """Columns x, loss: the selected law, if it is one of compute alone; else the frontier of the law with a misfit."""
     law: str
     """Which of them it is."""
+    last: float
+    """The largest compute up to which there are examples for it."""
 
 
 def compute(study: Study) -> Compute | Missing:
@@ -59,18 +61,20 @@ def compute(study: Study) -> Compute | Missing:
     frontier = pd.DataFrame(fronts[method].points if method else [], columns=["C", "loss"]).astype(float)
     exponent = fronts[method].loss_exponent if method else Interval()
     told = METHODS.get(method, "") + (f": slope {number(exponent.value, 2)}" if exponent.known else "")
-    note = f"It stands on {len(frontier)} of {len(cells)} cells." if len(frontier) else "No frontier could be formed."
+    stands = f"The frontier stands on {len(frontier)} of {len(cells)} cells."
+    note = stands if len(frontier) else "No frontier could be formed."
     drawn = [*cells["C"], study.fits.headline.asked.at.get("C", np.nan)]
     law = selected_law(study, "C", (float(np.nanmin(drawn)), float(np.nanmax(drawn))), np.nan)
     by = (label(size) if study.is_study else study.call("N")) if size else None
-    said = "nearest law"
+    said, last = "nearest law", np.inf
     if law is None and (best := study.fits.frontier.get("parametric")) is not None and best.loss_exponent.known:
         law = pd.DataFrame(best.points)[["C", "loss", "D"]].astype(float).set_axis(["x", "loss", "D"], axis=1)
         if law.pop("D").max() > rows["D"].max():
-            note += " The law's line ends with more examples than were seen, and so below what these can give."
+            last = study.fits.headline.examples_last or last
+            note += " Where the law's line is dotted, it takes more examples than were seen: these don't reach it."
         said = f"law: slope {number(best.loss_exponent.value, 2)}"
     names = (f"{study.call('loss')}{study.unit}", by)
-    return Compute(cells.astype({"C": float}), frontier.sort_values("C"), told, note, names, law, said)
+    return Compute(cells.astype({"C": float}), frontier.sort_values("C"), told, note, names, law, said, last)
 
 
 def frontier(study: Study) -> View | Missing:
@@ -166,7 +170,9 @@ def draw_compute(data: Compute) -> Figure:
         ring: dict[str, Any] = {"marker": "o", "mfc": "none", "markersize": 9, "zorder": 3}
         lines = axes.plot(data.frontier["C"], data.frontier["loss"], label=data.told, **dashed, **ring)
     if data.selected is not None:
-        lines += axes.plot(data.selected["x"], data.selected["loss"], color=style.INK, label=data.law)
+        seen = data.selected["x"] <= data.last
+        lines += axes.plot(*data.selected[seen].T.to_numpy(), color=style.INK, label=data.law)
+        axes.plot(*data.selected[~seen].T.to_numpy(), color=style.INK, linestyle=":", linewidth=1.0)
     drawn = data.cells[["C", "loss"]]
     if data.selected is not None:
         drawn = pd.concat([drawn, data.selected.set_axis(["C", "loss"], axis=1)])

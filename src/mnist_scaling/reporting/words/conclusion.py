@@ -154,11 +154,11 @@ def _of_offset(pair: Pair, only: bool) -> str:
 
 def _of_compute(pair: Pair) -> str:
     a, b = pair.names
-    known = [m for m in pair.multiplier if reach(m, factor=True) <= ROUGH]  # the table has all
-    if not known:
+    middle = next((m for m in pair.multiplier[1:2] if reach(m, factor=True) <= ROUGH), None)  # the table has all
+    if middle is None:
         return ""
-    parts = [f"{estimate(m, factor, ' ')} times the compute at C = {power_of_ten(m.C)} FLOPs" for m in known]
-    return f"For {a}'s loss {b} needs {' and '.join(parts)}."
+    where = f"at C = {power_of_ten(middle.C)} FLOPs, in the middle of what both reach"
+    return f"For {a}'s loss {b} needs {estimate(middle, factor, ' ')} times the compute {where}."
 
 
 def settling_sentence(pair: Pair) -> str:
