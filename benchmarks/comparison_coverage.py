@@ -176,7 +176,7 @@ def _multipliers(surfaces: Surfaces, drawn: Array, truth: Truth, level: float) -
     assert found is not None
     assert ways[0] is not None
     assert ways[1] is not None
-    ends = multipliers(found, level)
+    ends = multipliers(found, level)[::2]
     for name, m in zip(("multiplier, least C", "multiplier, most C"), ends, strict=False):
         at = float(np.log(m.C))
         exact = true_multiplier(lambda x: truth.logs(x)[0], lambda x: truth.logs(x)[1], (ways[0], ways[1]), at)

@@ -238,7 +238,7 @@ def slope_table(pair: Pair) -> TextTable:
 
 
 def multiplier_table(pair: Pair) -> TextTable | None:
-    """The multiplier at both ends; None where there is none."""
+    """The multiplier at the least, the middle and the most compute; None where there is none."""
     rows = [[power_of_ten(m.C), number(m.loss), estimate(m, factor, " ")] for m in pair.multiplier if m.bounded]
     head = ["FLOPs of a", "loss that both reach", "FLOPs of b, as a multiple of a's"]
     return TextTable(head, rows, title="Compute multiplier at equal loss") if rows else None
