@@ -73,7 +73,11 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
         out = sys.stderr if config.format == JSON else None
         run_studies(parts, config.scale, out)
     lacking = unmeasured(parts, config.scale)
-    if question.parts and len(lacking) < len(parts):  # the others have an answer
+    command = shlex.join(["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"])
+    if len(lacking) == len(parts):
+        what = f"scale={config.scale} of {listing(lacking)}"
+        raise InputError(f"`run=false` needs measured studies, but {what} has none: `{command}` runs them.")
+    if lacking:  # the others have an answer
         parts = {part: asked for part, asked in parts.items() if part not in lacking}
     folder = layout.answer_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +89,6 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
         figure = draw(figure_of(answered), folder, file)
         svg = figure_files.on_page(figure, part, asked.title, cells.cells, f"{part}-")
         sections.append(answer_page.Section(record(answered), svg, f"{file}.svg", cells))
-    command = shlex.join(["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"])
     said = f"Not measured: {listing(lacking)}. This command runs what is missing: {command}" if lacking else ""
     files = {suffix: folder / f"{config.scale}.{suffix}" for suffix in ("json", "html")}
     records = [dict(section.record) for section in sections]

@@ -29,7 +29,7 @@ REFERENCE = Path(__file__).parents[2] / "multirun/reference"
 def fits(rmse: float = 0.01, **headline: Any) -> Fits:
     """Kaplan's law is the nearest, and the model is of `coupled`."""
     quoted = {"misfit": Interval(0.001, 0.0005, 0.002), "noise": 0.01, "laws": ("coupled",), "settled": True} | headline
-    laws = {"kaplan": LawRecord("…", inputs=("N", "D"), rmse_log=rmse)}
+    laws = {"kaplan": LawRecord("…", inputs=("N", "D"), rmse_log=rmse, params={"E": Interval(0.1)})}
     return Fits(laws=laws, selected="kaplan", headline=Headline(**quoted))
 
 
@@ -116,6 +116,9 @@ def test_a_number_is_trusted_as_far_as_its_effect_is_known() -> None:
     assert [trust(wide)[key] for key in ("slope_N", "slope_D", "floor")] == ["fair", "low", "low"]
     assert answer(wide).numbers["slope_N"].reasons == ["4^-slope ± 15 %"]
     assert (answer(wide).trust, answer(wide).numbers["floor"].reasons) == ("high", ["may be 0"])
+    few = replace(fits(**KNOWN), laws={"kaplan": replace(fits().laws["kaplan"], params={})})
+    assert answer(few).numbers["floor"].reasons == ["too few cells for a law with a floor"]
+    assert trust(few)["floor"] == "low"
 
 
 def test_the_sentence_is_trusted_as_far_as_four_times_the_size_is_known() -> None:

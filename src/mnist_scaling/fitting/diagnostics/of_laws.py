@@ -176,12 +176,12 @@ def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:
 def _has_data_for_smaller(table: Table, curve: Mapping[str, Any]) -> bool:
     """Whether one more step below the smallest size of an isoFLOP curve needs no more data than the table has.
 
-    At fixed C, a model that is smaller by a factor sees about as many times more examples.
+    At fixed C the data grow from each size to the next smaller one about as they do between the two smallest.
     """
     if "D" not in table.inputs:
         return True  # nothing is known of what it has
-    n, d = curve["N"], curve["D"]
-    return len(n) < 2 or d[0] * n[1] / n[0] <= table.inputs["D"].max() * 1.02
+    d = curve["D"]
+    return len(d) < 2 or d[0] * d[0] / d[1] <= table.inputs["D"].max() * 1.02
 
 
 def far_extrapolation(reach: float | None, cells: Sequence[dict[str, Any]], what: str, beyond: str = "") -> list[Flag]:

@@ -136,7 +136,9 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     if floor.known:
         share = max(floor.high / floor.value - 1, 1 - floor.low / floor.value) if floor.low > 0 else math.inf
         said = (FAIR, f"above 0, ± {100 * share:.0f} %") if share < math.inf else (LOW, "may be 0")
-        yield "floor", [said] * (share > CLOSE) + _flagged(fits, flags.FLOOR)
+        tried = any(law.fitted and "E" in law.params for law in fits.laws.values())
+        few_rows = [(LOW, "too few cells for a law with a floor")] * (not tried)
+        yield "floor", few_rows + [said] * (share > CLOSE) + _flagged(fits, flags.FLOOR)
     losses = [(f"loss_{one.reach:g}", one, one.reach) for one in headline.loss]
     for key, loss, times in (*losses, ("asked", headline.asked, headline.asked.reach or 1.0)):
         if loss.known:
