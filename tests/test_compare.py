@@ -79,9 +79,17 @@ def run(home: Path, **config: Any) -> dict[str, Any]:
 
 
 def test_what_two_studies_differ_in_is_named() -> None:
-    studies = [str(Path(__file__).parents[1] / "multirun/reference" / name) for name in ("dropout_0", "dropout_02")]
-    pair = compare.compared(CompareConfig(studies=studies, out="c", bootstrap=DRAWS, exponents=False))
-    assert pair.what.endswith("Their studies differ in model.dropout.")
+    """Whichever of them comes first, and not that their seeds differ."""
+    kept = Path(__file__).parents[1] / "multirun/reference"
+    for names, differ in (
+        (("dropout_0", "dropout_02"), "Their studies differ in model.dropout."),
+        (("sgd", "width_x_data"), "Their studies differ in optim.lr and optim.name."),
+        (("dropout_0", "dropout_0_twin"), "paired by cell."),
+    ):
+        for order in (names, names[::-1]):
+            studies = [str(kept / name) for name in order]
+            pair = compare.compared(CompareConfig(studies=studies, out="c", bootstrap=DRAWS, exponents=False))
+            assert pair.what.endswith(differ)
 
 
 def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

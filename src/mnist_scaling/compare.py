@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.arms.pairs import Member, flags_of, pairs_of, twin_of, unlike
+from mnist_scaling.arms.pairs import Member, differing, flags_of, pairs_of, twin_of
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.fitting.comparing import compare
@@ -44,8 +44,7 @@ def compared(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
         measured = compare(a.arm, b.arm, config.options(), twin)
         record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
         known = settling(measured, *_effort(a, b))
-        keys = dict.fromkeys(text.split(" was ")[0] for text in unlike(a, b) if " was " in text)
-        differ = f" Their studies differ in {listing([*keys])}." if keys else ""
+        differ = f" Their studies differ in {listing(keys)}." if (keys := differing(a, b)) else ""
         record = replace(record, settling=known, what=f"{what(record)}{differ}", sentence=sentence(record))
         of = max(len(table) + n for table, n in zip(measured.cells.tables, measured.cells.left_out, strict=True))
         records.append(replace(record, answer=answer(record, of, [(one.arm.name, one.rows) for one in (a, b)])))

@@ -44,6 +44,7 @@ class Member:
     effort: tuple[float, ...] = ()
     """Trials and repeats per cell (mean); NaN where the table has no such column."""
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """All of its rows, as they stand in the table."""
 
     def record(self, folder: Path) -> dict[str, Any]:
         """As comparison.json has it."""
@@ -135,7 +136,7 @@ def twin_of(config: CompareConfig, members: Sequence[Member]) -> tuple[Arm, Arm]
     found: list[list[str]] = []
     for member in members:
         for twin in (one for one in twins if one.axes == member.axes):
-            found.append(unlike(member, twin))
+            found.append(_unlike(member, twin))
             if not found[-1]:
                 return member.arm, twin.arm
     difference = ", ".join(sorted(found, key=len)[0]) if found else "no arm has its axes"
@@ -145,13 +146,25 @@ def twin_of(config: CompareConfig, members: Sequence[Member]) -> tuple[Arm, Arm]
     )
 
 
-def unlike(member: Member, twin: Member) -> list[str]:
-    """In which settings, ranges and methods two studies differ, in words; or that not even their seeds do."""
-    arm, other = ((m.source.study or {}).get(identity.IDENTITY, {}) for m in (member, twin))
+SETTLED = ("settings", "ranges", "method")
+"""Parts of a study's identity that say how its cells were trained and tuned."""
+
+
+def _identity(member: Member) -> Mapping[str, Any]:
+    return (member.source.study or {}).get(identity.IDENTITY, {})
+
+
+def differing(a: Member, b: Member) -> list[str]:
+    """Keys of the settings, ranges and methods in which two studies differ, but for the seed."""
+    pairs = [[_identity(member).get(part, {}) for member in (a, b)] for part in SETTLED]
+    return sorted({key for x, y in pairs for key in x.keys() | y.keys() if x.get(key) != y.get(key)} - {SEED})
+
+
+def _unlike(member: Member, twin: Member) -> list[str]:
+    """What keeps a study from being the twin of an arm, in words."""
+    arm, other = _identity(member), _identity(twin)
     differences = [
-        text
-        for key in ("settings", "ranges", "method")
-        for text in identity.differences(arm.get(key, {}), other.get(key, {}), {}, (SEED,))
+        text for key in SETTLED for text in identity.differences(arm.get(key, {}), other.get(key, {}), {}, (SEED,))
     ]
     seeds = [study.get("settings", {}).get(SEED) for study in (arm, other)]
     return differences or (["the seed is that of the arm"] if seeds[0] == seeds[1] else [])

@@ -217,7 +217,7 @@ def collect(overrides: Sequence[str], command: Sequence[str]) -> dict[str, Any]:
 
 def data_fact(study: Mapping[str, Any], key: str) -> Any:
     """What a study.json says of its data by a key, such as classes; None where it does not, or its data sets differ."""
-    known = {facts.get(key) for facts in study.get(DATA, [])} - {None}
+    known = {facts.get(key) for facts in study.get(DATA, [])}
     return known.pop() if len(known) == 1 else None
 
 
