@@ -92,8 +92,11 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *typed]) if overrides else ""
     if fits.headline.laws and overrides:  # so a plan has a law of one arm to rest on
         rows = [one for one in overrides if re.split(r"[.=]", one)[0] in PLANNED]
-        plan = f"`{shlex.join(['python', '-m', 'mnist_scaling.plan', *rows])}`"
-        advised = f"{fits.answer.next} {plan} says where, and which runs would narrow these numbers.".strip()
+        plan = shlex.join(["python", "-m", "mnist_scaling.plan", *rows])
+        advised = f"{fits.answer.next} `{plan}` says where, and which runs would narrow these numbers.".strip()
+        if [*config.asked] == ["C"] and fits.headline.slope_N.known:
+            look = f"{plan} target.flops={config.asked['C']:g} register=false"
+            advised += f" `{look}` names a model that can be trained for it, and its settings."
         fits = replace(fits, answer=replace(fits.answer, next=advised))
     fits = replace(fits, data=data, config=asdict(config), command=command)
     text = json.dumps(plain(fits), indent=1, allow_nan=False) + "\n"

@@ -160,7 +160,7 @@ def _predict(config: PlanConfig, of: Studied, again: str) -> Said:
         command = predictions.command(of, [row], folder) if cell.keys and of.can_grow else ""
     else:
         command = again.replace(" register=false", "") + ("" if own else " out=FOLDER")
-    parts = plan_words.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
+    parts = plan_words.prediction(of, row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
     return Said({"prediction": predictions.record(row), "command": command}, parts)
 
 

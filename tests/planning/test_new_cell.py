@@ -131,11 +131,12 @@ def test_a_setting_stays_within_its_limits_and_a_mere_range_does_not_hold_it(of:
         assert found.settings["lr"].value == expected
 
 
-def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [4, 0.3])  # beyond the grid, and between its cells
+def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(tmp_path: Path, times: float) -> None:
     axes = {"width": (4, 8, 16, 32), "data_fraction": (0.015625, 0.03125, 0.0625, 0.125)}
     folder = Builder(noise=0.03, axes=axes).write(tmp_path / "multirun" / "small")
     of = studied(FitConfig(name=str(folder), bootstrap=QUICK, laws="additive"))
-    flops = 4 * float(of.costs["flops"].max())
+    flops = times * float(of.costs["flops"].max())
     cell = place_of(of, {"flops": flops})
     assert cell.at["C"] == pytest.approx(flops, rel=0.02)
     assert isinstance(cell.axes["width"], int)
@@ -185,7 +186,7 @@ def test_a_compute_on_a_ladder_says_its_sizes(tmp_path: Path) -> None:
         ({"width": 64, "data_fraction": 2.0}, "0 < data.fraction <= 1` must hold, but got 2"),
         ({"widht": 32}, "must name axes of the study"),
         ({"width": 64}, "but lacks data_fraction: add target.data_fraction"),
-        ({"flops": 1e6}, "must lie beyond the largest compute"),
+        ({"flops": 1e6}, "must not lie below the smallest compute"),
         ({"flops": 1e12, "width": 3}, "must stand alone"),
         ({"width": -3, "data_fraction": 1.0}, "`target.width` must be a positive number, but got -3"),
         ({"width": "wide", "data_fraction": 1.0}, "`target.width` must be a positive number, but got wide"),

@@ -61,7 +61,9 @@ def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
     cell = replace(cell, at={**{k: float(np.exp(v)) for k, v in whole.items()}, **cell.at})
     if (rows := matching(of.cells, cell, of.source.rows.names)).any():
         row = f"row {of.cells.index[rows][0]} of {of.source.path}"
-        raise InputError(f"A cell must be predicted before it is run, but {row} is that cell: give another target.")
+        named = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in cell.axes.items())
+        known = f"{row} is that cell{f' ({named})' if named else ''}, with its loss and settings"
+        raise InputError(f"A cell must be predicted before it is run, but {known}: give another target.")
     return cell
 
 
@@ -119,9 +121,8 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell whose loss is lowest, by the model's median, of those that take no more than this compute."""
     flops, costs = float(target["flops"]), of.costs["flops"]
     require(len(target) == 1, "`target.flops` must stand alone, because it chooses the rest: leave the others out.")
-    rule = f"`target.flops` must lie beyond the largest compute that was measured, {costs.max():.4g}"
-    fix = f"raise it; within the data `fit … predict.C={flops:.4g}` says the best size."
-    require(not flops <= costs.max(), f"{rule}, but got {flops:.4g}: {fix}")
+    rule = f"`target.flops` must not lie below the smallest compute that was measured, {costs.min():.4g}"
+    require(not flops < costs.min(), f"{rule}, but got {flops:.4g}: raise it.")
     if of.model.inputs == ("C",) or (of.model.ray is not None and not of.is_study):
         return NewCell({}, {}, {"C": flops}, "as given")
     cells = list(_cells_of(of, flops))

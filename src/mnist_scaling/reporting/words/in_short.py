@@ -162,16 +162,16 @@ def _of_all(fits: Fits) -> Iterator[Doubt]:
 
 def _flagged(fits: Fits, sort: str = "") -> list[Doubt]:
     """As one doubt, the flags that concern a sort of numbers, and not all; or all, where none is named."""
-    every = [(flag, flags.kind(flag.code).concerns) for flag in warnings(fits) if _weighs(flag, fits)]
+    grave = [flag for flag in warnings(fits) if weighs(flag, fits.headline.at, fits.data.n)]
+    every = [(flag, flags.kind(flag.code).concerns) for flag in grave]
     raised = [flag for flag, of in every if (sort in of and of != flags.SORTS if sort else of == flags.SORTS)]
     return flagged({flag.code: flag.severity for flag in raised})
 
 
-def _weighs(flag: Flag, fits: Fits) -> bool:
-    """Whether a flag names no cells, more than a few of them, or the largest, which slopes are of."""
-    at = fits.headline.at.items()
-    largest = [all(math.isclose(cell.get(k, math.nan), v, rel_tol=1e-6) for k, v in at) for cell in flag.cells]
-    return not largest or fits.data.n - len(largest) < CERTIFIED * fits.data.n or any(largest)
+def weighs(flag: Flag, largest: Mapping[str, float], n: int) -> bool:
+    """Whether a flag names none of n cells, more than a few, or the largest (N, D and C of it), which slopes are of."""
+    at = [all(math.isclose(cell.get(k, math.nan), v, rel_tol=1e-6) for k, v in largest.items()) for cell in flag.cells]
+    return not at or n - len(at) < CERTIFIED * n or any(at)
 
 
 def trusted(trust: str, reasons: Sequence[str]) -> str:

@@ -33,11 +33,16 @@ from mnist_scaling.reporting.text import (
     spaced,
     three_digits,
 )
+from mnist_scaling.reporting.words.in_short import FAIR, TESTED, doubt, flagged, graded, reach, trusted, weighs
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
+from mnist_scaling.study.flags import INFO, LOSSES, kind
 
 MOST_NAMED = 3
 """Cells that a card names in the table."""
+
+LOSS = ("predicted_loss", "low", "high")
+"""Columns of predictions.csv: a loss and its interval."""
 
 MOST_PLACES = 8
 """Cells whose next runs are shown, those that were chosen first before the others."""
@@ -163,11 +168,13 @@ def _where_new(chosen: NextRuns, place: int) -> str:
     return " ".join(layout.cell_parts(dict(cell.axes)) if cell.axes else (f"{k}={v:.3g}" for k, v in cell.at.items()))
 
 
-def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequence[str], command: str) -> list[Part]:
+def prediction(
+    of: Studied, row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequence[str], command: str
+) -> list[Part]:
     """A prediction, and the command that runs its cell in the study, or registers it, if there is one."""
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {short(v)}" for k, v in cell.at.items())
-    rows = [["loss", _interval(row, "predicted_loss", "low", "high")]]
+    rows = [["loss of one cell, its scatter included", _interval(row, *LOSS)]]
     if row["predicted_error"]:
         rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
     for key in settings:
@@ -176,15 +183,19 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
         rows.append([label(key), f"{ends} ({source})"])
     seal = row.get(SEAL)
     kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else "Not registered: it counts for nothing."
+    off = doubt("loss {}", reach(Interval(*(_value(row, key) for key in LOSS)), factor=True))
+    far = [(FAIR, f"tested up to {TESTED:g} times")] * (_value(row, "reach") > TESTED)
+    grave = [flag for flag in of.result.flags if weighs(flag, of.result.headline.at, len(of.table))]
+    raised = {
+        flag.code: flag.severity for flag in grave if flag.severity != INFO and LOSSES in kind(flag.code).concerns
+    }
+    trust = graded([*off, *far, *flagged(raised)])
     parts: list[Part] = [
         Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}), {row['beyond']}:"),
         TextTable(["what", "predicted"], rows),
+        Sentence(trusted(trust.trust, trust.reasons)),
         Sentence(kept, tone.QUIET),
     ]
-    if row["warnings"]:
-        codes = ", ".join(spaced(code) for code in row["warnings"].split(";"))
-        text = f"The fit has warnings ({codes}), and the prediction rests on it: see what it prints."
-        parts.append(Sentence(text, tone.WARNING))
     return [*parts, Sentence(command, lead="Next")] if command else parts
 
 
@@ -201,7 +212,7 @@ def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[P
     table = [
         [
             *(short(_value(row, k)) if row[k] else None for k in ("n_params", "n_seen")), number(_value(row, "reach")),
-            _interval(row, "predicted_loss", "low", "high"), three_digits(_value(row, "measured_loss")),
+            _interval(row, *LOSS), three_digits(_value(row, "measured_loss")),
             {"true": "yes", "false": "no"}.get(row.get("inside", ""), row.get("why_not")),
             *(percent(_value(row, k)) if row.get(k) else None for k in ("log_error", "regret")),
         ]
