@@ -167,7 +167,7 @@ def sizes_table(fits: Fits) -> TextTable | None:
     note = (
         "Read off the model's surfaces, as the exponents of N* and D* are, which hold while there are examples. "
         "The budgets are nine over the range of C, and larger ones; isoFLOP curves have others. A model of just "
-        "that N need not exist; a plan with a target, such as target.width=7, says the settings of one that does. "
+        "that N need not exist; `plan … target.flops=2e10` says which one does, and its settings. "
         "Trust counts rows that are both at the best size and inside the grid."
     )
     head = ["C", f"N, {fits.level} interval", "D", "loss", "what it is", "inside the grid?"]
