@@ -80,9 +80,13 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     doubts = [OF_SCALE[scale]] if scale in OF_SCALE else []
     of_cells, _ = of_arms([(arm.label, arm.rows) for arm in arms.values()], findings.flags)
     named = [(of_number(one), one) for slot, one in findings.numbers.items() if slot in SLOT.findall(question.sentence)]
-    less = {level: [estimate(one.interval) for own, one in named if own.trust == level] for level in (LOW, FAIR)}
-    said = [(level, f"{level} for {listing(shown)}") for level, shown in less.items() if shown]
-    return graded([*doubts, *of_cells, *said])
+    for level in (LOW, FAIR):
+        shown, rest = (
+            [estimate(one.interval) for own, one in named if (own.trust == level) is at] for at in (True, False)
+        )
+        every = f"all numbers{' but ' * bool(rest)}{listing(rest)}"
+        doubts += [(level, f"{level} for {every if len(rest) < len(shown) else listing(shown)}")] * bool(shown)
+    return graded([*of_cells, *doubts])
 
 
 def of_number(one: Number) -> Trust:

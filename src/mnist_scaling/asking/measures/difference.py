@@ -1,6 +1,7 @@
 """kind: difference. Exponents of each arm, and how far they are from one arm's: what `compare` says of each pair.
 
 L ∝ N^-alpha D^-beta        difference = arm - reference
+slope_N, slope_D            -d ln L / d ln N (D) at the largest cell, as `fit` quotes it
 multiplier                  compute that the arm needs for the reference's loss, over the reference's compute
 """
 
@@ -14,14 +15,18 @@ from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import RUNS, StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison import MARGIN, NOT_SETTLED, margin_of, verdict
+from mnist_scaling.fitting.comparing.comparison import MARGIN, NOT_SETTLED, margin_of, quoted_differences, verdict
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.tables.cell_runs import were_tuned
 
-EXPONENTS = {"alpha": "N", "beta": "D"}
-"""The variable that each exponent is one of."""
+EXPONENTS = {"alpha": "exponent in N", "beta": "exponent in D"}
+"""What they are called in tables."""
+
+AT_LARGEST = {f"slope_{x}": f"slope in {x} at the largest cell" for x in "ND"}
+"""What larger runs start from."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class DifferenceKeys:
     margin: float = MARGIN
     """Differences up to this size don't matter: of an exponent, of which a tenth is the most, or of the log loss in the
     middle of the grid."""
+    at_largest: bool = False
+    """Whether the slopes at the largest cell are compared, too, which takes seconds."""
     losses: bool = True
     """False where the losses of arms are of different kinds, so that their ratio means nothing."""
 
@@ -55,14 +62,18 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
             comparison = None
-        for exponent in EXPONENTS:
-            slope = comparison.slopes.get(exponent, Difference()) if comparison else Difference()
-            _exponents(exponent, arm, reference, slope, numbers)
+        slopes = dict(comparison.slopes) if comparison else {}
+        if comparison and keys.at_largest:
+            slopes |= {one.parameter: one for one in quoted_differences(comparison.cells, Options())}
+        for key, what in {**EXPONENTS, **(AT_LARGEST if keys.at_largest else {})}.items():
+            slope = slopes.get(key, Difference())
+            for one, interval in ((reference, slope.a), (arm, slope.b)):
+                numbers.setdefault(f"{one.name}_{key}", Number(interval, f"{one.label}: {what}"))
             said = verdict(slope.difference, margin_of(slope.a.value, keys.margin))
-            words[f"{arm.name}_{exponent}_verdict"] = said
-            meaning = f"{arm.label} minus {reference.label}: exponent in {EXPONENTS[exponent]}"
+            words[f"{arm.name}_{key}_verdict"] = said
+            meaning = f"{arm.label} minus {reference.label}: {what}"
             shown = Number(slope.difference, meaning, doubtful="may be 0" * (said == NOT_SETTLED))
-            numbers[f"{arm.name}_{exponent}_difference"] = shown
+            numbers[f"{arm.name}_{key}_difference"] = shown
         if keys.losses:
             _losses(arm, reference, comparison, keys, numbers)
         flags += comparison.flags if comparison else []
@@ -83,15 +94,6 @@ def _twin(arms: Mapping[str, StudyArm], keys: DifferenceKeys) -> tuple[Arm, Arm]
         if arm.twin is not None:
             return _arm(arm, keys), _arm(replace(arm, rows=arm.twin, label=f"{arm.label}, tuned again"), keys)
     return None
-
-
-def _exponents(
-    exponent: str, arm: StudyArm, reference: StudyArm, slope: Difference, numbers: dict[str, Number]
-) -> None:
-    """One exponent of both arms."""
-    variable = EXPONENTS[exponent]
-    for one, interval in ((reference, slope.a), (arm, slope.b)):
-        numbers.setdefault(f"{one.name}_{exponent}", Number(interval, f"{one.label}: exponent in {variable}"))
 
 
 def _losses(

@@ -5,10 +5,10 @@
 Where the cells are paired it is the ratio of the two losses of each cell that is fitted, so that the noise and the
 misfit that both arms share cancel. Otherwise each arm has its own level and slopes and both have one curvature.
 
-The exponents of joint laws, and those of N*, D* and L* in C, are of each arm alone. The draws of both arms' laws share
-their noise as far as the cells do, so that it cancels in the difference. Exponents of the frontier come with intervals
-of their own: their difference is bounded by the square-root rule for two intervals (Zou & Donner 2008), which takes
-them as independent and is wide otherwise.
+The exponents of joint laws, the slopes at the largest cell, and the exponents of N*, D* and L* in C are of each arm
+alone. The draws of both arms' laws share their noise as far as the cells do, so that it cancels in the difference. The
+others come with intervals of their own: their difference is bounded by the square-root rule for two intervals (Zou &
+Donner 2008), which takes them as independent and is wide otherwise.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mnist_scaling.fitting.comparing.target import TargetLosses, at_target
 from mnist_scaling.fitting.diagnostics import Flag, of_laws
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part
 from mnist_scaling.fitting.fronts import EXPONENTS
+from mnist_scaling.fitting.headline import SLOPES
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.slices import can_hold, is_joint, ray_of, whole
@@ -234,8 +235,7 @@ def verdict(difference: Interval, margin: float) -> str:
 def exponent_differences(
     surfaces: Surfaces, normal: Array, asked: ComparisonOptions, rng: np.random.Generator
 ) -> list[ExponentDifference]:
-    """Exponents of joint laws in both arms, by the standard normal numbers of `ArmNoise.draw`; and of the frontier, as
-    `fit` quotes them of the cells that are compared of each arm.
+    """Exponents of joint laws in both arms, by the standard normal numbers of `ArmNoise.draw`; and what `fit` quotes.
 
     `rng` is for the rows that tables of many rows resample.
     """
@@ -249,8 +249,14 @@ def exponent_differences(
     for law in laws:
         a, b = (fit_part(law, t, whole(t), options, d, deep=False) for t, d in zip(cells.tables, draws, strict=True))
         out += _of_law(law, a, b, level)
-    alone = [analyse(table, options).headline for table in cells.tables] if laws else []
-    for key in EXPONENTS if laws else ():
+    return out + (quoted_differences(cells, options) if laws else [])
+
+
+def quoted_differences(cells: Cells, options: Options) -> list[ExponentDifference]:
+    """Slopes in the largest cell, where both arms have it, and exponents of the frontier, as `fit` quotes them of the
+    cells that are compared of each arm."""
+    alone, out = [analyse(table, options).headline for table in cells.tables], []
+    for key in (*(SLOPES if cells.paired else ()), *EXPONENTS):
         of_a, of_b = (getattr(headline, key) for headline in alone)
         if of_a.known and of_b.known:
             of_both = of_a, of_b, difference_of(of_a, of_b)

@@ -38,10 +38,14 @@ EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}
 LOSSES = {"offset": "ln(loss of b / loss of a)", "largest": "the same, in the largest cell"}
 """Differences of losses: in the middle of the grid, and where a law is carried on from."""
 
+SLOPES = {f"slope_{x}": f"slope in {x} at the largest cell" for x in "ND"}
+"""What `fit` quotes first."""
+
 _QUOTED = {
     **{key: (key, f"loss {{}} at {TIMES:g} times {variable}") for key, variable in EXPONENTS.items()},
     "offset": ("the loss", "loss {}"),
     "largest": ("the largest cell's loss", "loss of the largest cell {}"),
+    **{f"slope_{x}": (f"the slope in {x}", f"loss {{}} at {TIMES:g} times {x}") for x in "ND"},
     **{
         f"{k}_exponent": (f"{x} in C", f"{x} {{}} at {TIMES:g} times C")
         for k, x in zip(("N", "D", "loss"), ("N*", "D*", "L*"), strict=True)
@@ -223,7 +227,7 @@ def comparison_summary(comparison: Pair) -> Iterator[Part]:
 
 def slope_table(pair: Pair) -> TextTable:
     """Exponents of L ∝ N^-alpha D^-beta and of the frontier in both arms, their difference, and how far to trust it."""
-    (a, b), names = pair.names, LOSSES | {key: symbol(key) for key in EXPONENTS}
+    (a, b), names = pair.names, LOSSES | {key: symbol(key) for key in EXPONENTS} | SLOPES
     rows = [
         [
             names.get(k, f"exponent of {_QUOTED[k][0]}"),
