@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mnist_scaling.config.fit_schema import FitConfig, PredictConfig
 from mnist_scaling.fitting import get_law
+from mnist_scaling.planning.studied import studied
 
 pytestmark = pytest.mark.slow
 
@@ -613,3 +615,13 @@ def test_an_unfinished_study_says_so(in_process, tmp_path):
     code, out, err = in_process("name=mine", "bootstrap.draws=10")
     assert code == 0, err
     assert "unfinished" not in out
+
+
+def test_a_loss_at_a_known_place_is_not_that_of_a_surface_that_is_lower_where_no_cell_is() -> None:
+    """Cells of one fixed rate follow no law, so some surfaces dip beside the grid at lesser budgets."""
+    kept = Path(__file__).parents[1] / "multirun/reference/lr_fixed"
+    of = studied(FitConfig(name=str(kept), predict=PredictConfig(C=3e10)))
+    asked = of.result.headline.asked
+    there = of.model.loss(N=np.log(asked.at["N"]), D=np.log(asked.at["D"]))
+    assert (asked.low, asked.high) == pytest.approx((there.low, there.high), rel=0.01)
+    assert asked.low > 0.9 * asked.value

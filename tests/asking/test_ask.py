@@ -82,7 +82,7 @@ def test_a_question_of_several_arms(ask: Ask, tmp_path: Path) -> None:
     for study, arm in (("lr_one", "one"), ("lr_fan_in", "fan_in")):
         del asked["studies"][study], asked["arms"][arm]
     asked["figure"]["intervals"] = ["fixed_alpha_difference", "fixed_beta_difference"]
-    asked["sentence"] = asked["sentence"].partition(" One that suits")[0]
+    asked["sentence"] = asked["sentence"].partition(" One rate that suits")[0]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(asked))
     done = ask("question=mine.yaml", "scale=smoke")
     assert done.returncode == 0, done.stderr

@@ -163,13 +163,15 @@ def test_exponents_of_laws_and_of_the_frontier_are_compared() -> None:
     laws = {(e.law, e.parameter): e for e in found.exponents}
     assert laws["multiplicative", "alpha"].difference.value == pytest.approx(0.06, abs=0.02)
     assert {"additive", "coupled"} <= {e.law for e in found.exponents}
-    assert not any(e.method for e in found.exponents)  # a plane has no best size
+    slopes = {e.parameter: e.difference.value for e in found.exponents if e.method}
+    assert slopes == {"slope_N": pytest.approx(0.06, abs=0.02), "slope_D": pytest.approx(0, abs=0.02)}  # no best size
     truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE | {"alpha": 0.6})
     bent = simulate(*grid(), truth, RunNoise(0.003, 0.5), np.random.default_rng(0))
     of = {e.parameter: e for e in compare(*bent, ComparisonOptions(draws=100)).exponents if e.method}
     fit = [analyse(arm.table, Options(draws=100)).headline for arm in bent]
     assert (of["N_exponent"].a, of["N_exponent"].b) == (fit[0].N_exponent, fit[1].N_exponent)
-    assert set(of) == {"N_exponent", "D_exponent", "loss_exponent"}
+    assert (of["slope_N"].a, of["slope_D"].b) == (fit[0].slope_N, fit[1].slope_D)
+    assert set(of) == {"slope_N", "slope_D", "N_exponent", "D_exponent", "loss_exponent"}
     assert of["N_exponent"].b.value < of["N_exponent"].a.value  # steeper in N: fewer parameters do
     assert of["N_exponent"].difference.bounded
 

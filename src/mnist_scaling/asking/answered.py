@@ -79,13 +79,14 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     """As far as flags, certificates, the scale and the least sure number of the sentence leave it."""
     doubts = [OF_SCALE[scale]] if scale in OF_SCALE else []
     of_cells, _ = of_arms([(arm.label, arm.rows) for arm in arms.values()], findings.flags)
-    named = [(of_number(one), one) for slot, one in findings.numbers.items() if slot in SLOT.findall(question.sentence)]
+    slots = SLOT.findall(question.sentence)
+    named = [(of_number(one), one) for k, one in findings.numbers.items() if k in slots and one.factor is not None]
     for level in (LOW, FAIR):
         shown, rest = (
             [estimate(one.interval) for own, one in named if (own.trust == level) is at] for at in (True, False)
         )
         every = f"all numbers{' but ' * bool(rest)}{listing(rest)}"
-        doubts += [(level, f"{level} for {every if len(rest) < len(shown) else listing(shown)}")] * bool(shown)
+        doubts += [(level, f"{level} for {every if len(rest) < len(shown) > 3 else listing(shown)}")] * bool(shown)
     return graded([*of_cells, *doubts])
 
 

@@ -170,7 +170,11 @@ def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]
     sizes = zip(np.exp([log_n, log_d]).T.tolist(), has.tolist(), short.tolist(), strict=True)
     places = [{"N": n, "D": d, "optimal": best, "all_examples": full or None} for (n, d), best, full in sizes]
     best_n = np.where(has, minima.log_n, np.where(short, log_n, np.nan))
-    return places, np.minimum.accumulate(values, axis=1), best_n
+    # A surface may be lowest where no row is: that must not reach into budgets of the table whose place is known.
+    last = max(int(np.count_nonzero(~beyond)) - 1, 0)
+    for alike in (np.flatnonzero(has & ~beyond), np.flatnonzero(~has & ~beyond), np.arange(last, len(log_c))):
+        values[:, alike] = np.minimum.accumulate(values[:, alike], axis=1)
+    return places, values, best_n
 
 
 def lowest_at(model: Model, cost: Cost, log_c: float) -> tuple[dict[str, Any], Array]:
