@@ -115,7 +115,8 @@ notebooks: setup  ## run the notebooks again and keep what they print and draw
 
 dashboard: setup  ## look at a study's trials in a browser: make dashboard NAME=quickstart
 	@test -f multirun/$(NAME)/optuna.journal || { echo "A study must have its journal to be shown, but there is no" \
-		"multirun/$(NAME)/optuna.journal: check NAME. (For a study in a database, give its URL to optuna-dashboard.)" \
+		"multirun/$(NAME)/optuna.journal: check NAME, or run the study first; tables that come with the repository have none." \
+		"(For a study in a database, give its URL to optuna-dashboard.)" \
 		>&2; exit 1; }
 	@$(RUN) benchmarks/dashboard.py multirun/$(NAME)
 

@@ -218,6 +218,8 @@ def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -
 
 
 def _not_run(folder: Path) -> InputError:
+    if (page := folder / layout.COMPARISON_PAGE).is_file():
+        return InputError(f"A report must be one of a study, but {folder} is a comparison: its page is {page}.")
     return InputError(
         f"A study must have {folder / layout.CELLS}, but there is none: run it first with "
         f"`python -m mnist_scaling.train -m {layout.name_argument(folder)} …`."

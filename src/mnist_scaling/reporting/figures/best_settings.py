@@ -237,7 +237,7 @@ def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
         one = column[0]
         axes.set_title(style.plain(one.cell), fontsize=8)
         best = min(one.trials["loss"].min(), one.selected[1])
-        style.log_axis(axes.yaxis, best, min(one.trials["loss"].max(), SHOWN * best), most=5)
+        style.log_axis(axes.yaxis, best, max(min(one.trials["loss"].max(), SHOWN * best), one.selected[1]), most=5)
     for axes in grid[:, 0]:
         axes.set_ylabel("validation loss")
     star: dict[str, Any] = {"linestyle": "none", "marker": "*", "markersize": 10, "color": style.UNTUNED}

@@ -92,7 +92,8 @@ def answer(pair: Pair, cells: int, arms: Sequence[tuple[str, pd.DataFrame]]) -> 
         own[f"multiplier_{i}"] = doubt(f"compute {{}} at C = {power_of_ten(one.C)} FLOPs", reach(one, factor=True))
         whole += [(HIGH, f"{level} for {why}") for level, why in own[f"multiplier_{i}"]]
     if pair.settling and pair.settling.runs > 1:
-        mends.append(f"Give both arms {_more(pair.settling)}.")
+        where = f"which has the lower loss at C = {power_of_ten(pair.settling.C)} FLOPs"
+        mends.append(f"Give both arms {_more(pair.settling)}, to settle {where}.")
     mends.append(f"Quote no difference of {noise}." if noise else "No further run is needed.")
     numbers = {key: Trust(graded([*doubts, *of_all]).trust, graded(doubts).reasons) for key, doubts in own.items()}
     return AnswerRecord(pair.sentence, **vars(graded(whole)), next=next(filter(None, mends)), numbers=numbers)

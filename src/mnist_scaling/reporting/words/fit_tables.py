@@ -122,10 +122,11 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
 
 
 def trust_in(of: Fits | Pair, key: str, most: int | None = None) -> str:
-    """How far to trust a number, and at most so many of the reasons for no more; empty where nothing is said of it."""
+    """How far to trust a number, and at most so many of the reasons, with "…" for more; empty where nothing is said."""
     one = of.answer.numbers.get(key)
     why = "see Trust" if one and most and one.trust != HIGH and not one.reasons else ""
-    return ": ".join(filter(None, [one.trust, why or "; ".join(one.reasons[:most])])) if one else ""
+    more = ", …" if one and most and len(one.reasons) > most else ""
+    return ": ".join(filter(None, [one.trust, why or "; ".join(one.reasons[:most]) + more])) if one else ""
 
 
 def exponents_table(fits: Fits) -> TextTable | None:
