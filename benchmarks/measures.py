@@ -82,12 +82,14 @@ def repetition(rng: np.random.Generator, sigma: float) -> Simulated:
 
 
 def shapes(rng: np.random.Generator, sigma: float) -> Simulated:
-    """4 widths x 3 depths at equal FLOPs; log L is 0.03 z^2 about a ratio of 1.8, and curved in N."""
-    rows = pd.DataFrame([(w, d, 90 * w * w * d + 300 * w) for w in (2, 3, 5, 8) for d in (2, 3, 4)])
+    """7 widths x 4 depths at equal FLOPs; log L is 0.1 z^2 about 1.8 layers, and each depth has a best N of its own."""
+    widths = (2, 3, 4, 6, 8, 11, 16)
+    rows = pd.DataFrame([(w, d, 90 * w * w * d + 300 * w) for w in widths for d in (1, 2, 3, 4)])
     rows = rows.set_axis(["width", "depth", "n_params"], axis=1)
-    z, n = np.log(rows["width"] / rows["depth"] / 1.8), np.log(rows["n_params"] / 3000)
-    loss = 0.15 * np.exp(0.1 * z**2 - 0.1 * n + 0.05 * n**2)
-    spec = {"kind": "basin", "over": "width", "per": "depth", "given": "n_params", "tolerance": 0.05}
+    z, n = np.log(rows["depth"] / 1.8), np.log(rows["n_params"])
+    n -= n.mean()
+    loss = 0.15 * np.exp(0.1 * z**2 + (0.1 * rows["depth"] - 0.3) * n + 0.1 * n**2)
+    spec = {"kind": "basin", "over": "depth", "given": "n_params", "tolerance": 0.05}
     true = {"shapes_best": 1.8, "shapes_basin": float(np.exp(2 * np.sqrt(np.log(1.05) / 0.1)))}
     return spec, {"shapes": arm("shapes", rows, loss, sigma * rng.standard_normal(len(rows)))}, true
 
@@ -96,7 +98,7 @@ def steep_shapes(rng: np.random.Generator, sigma: float) -> Simulated:
     """The same with a basin that the noise leaves plain."""
     spec, arms, _ = shapes(rng, 0.0)
     rows = arms["shapes"].rows
-    z = np.log(rows["width"] / rows["depth"] / 1.8)
+    z = np.log(rows["depth"] / 1.8)
     loss = rows[LOSS] * np.exp(0.3 * z**2)
     true = {"shapes_best": 1.8, "shapes_basin": float(np.exp(2 * np.sqrt(np.log(1.05) / 0.4)))}
     return spec, {"shapes": arm("shapes", rows, loss, sigma * rng.standard_normal(len(rows)))}, true

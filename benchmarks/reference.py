@@ -74,10 +74,9 @@ share run once. [own_problem.md](own_problem.md#a-question) brings one of your o
 
 Each answer below names its scale. The tables of full-scale studies come with the repository, in multirun/reference/,
 and `fit`, `compare`, `report`, `plan` and `ask` read them by name where you have no study of that name yourself:
-`python -m mnist_scaling.fit name=width_x_data`. `make reference` runs these studies again. Where a question was only
-asked with `scale=quick`, its grids are small: 16 cells in most, of 781 to 12,500 images and widths 3 to 32. Minutes
-are those of all runs of the question's studies, added up, on one core that other work shared. A test computes every
-answer again from the kept tables.
+`python -m mnist_scaling.fit name=width_x_data`. `make reference` runs these studies again. Minutes are those of all
+runs of the question's studies, added up, on one core that other work shared. A test computes every answer again from
+the kept tables.
 
 N is the number of parameters, D that of training examples seen, and C the training FLOPs; alpha and beta are the
 exponents in L ∝ N^−alpha D^−beta, so that the larger one falls faster.

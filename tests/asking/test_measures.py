@@ -89,50 +89,48 @@ def test_relation_finds_a_known_power() -> None:
     assert found.numbers["a_scatter"].interval.value == pytest.approx(0, abs=1e-9)
 
 
-def test_basin_finds_the_best_ratio_and_its_width() -> None:
-    rows = pd.DataFrame([(w, d) for w in (4, 8, 16, 32, 64) for d in (2, 3, 4)], columns=["width", "depth"])
-    z = np.log(rows["width"] / rows["depth"])
-    rows = rows.assign(**{LOSS: 0.1 * np.exp(0.2 * (z - np.log(6)) ** 2 + 0.002 * RNG.standard_normal(len(z)))})
-    spec = {"kind": "basin", "over": "width", "per": "depth", "tolerance": 0.05}
-    found = measures.measure(spec, {"a": arm("a", rows)})
-    assert found.numbers["a_best"].interval.value == pytest.approx(6, rel=0.03)
+SHAPES = pd.DataFrame([(w, d) for w in (2, 3, 4, 6, 8, 11) for d in (1, 2, 3, 4)], columns=["width", "depth"])
+
+
+def basin(rows: pd.DataFrame, **keys: object) -> Findings:
+    return measures.measure({"kind": "basin", "over": "depth", **keys}, {"a": arm("a", rows)})
+
+
+def test_basin_finds_the_best_value_and_its_width() -> None:
+    z = np.log(SHAPES["depth"])
+    loss = 0.1 * np.exp(0.2 * (z - np.log(2.2)) ** 2 + 0.002 * RNG.standard_normal(len(z)))
+    found = basin(SHAPES.assign(**{LOSS: loss}), tolerance=0.05)
+    assert found.numbers["a_best"].interval.value == pytest.approx(2.2, rel=0.03)
     assert found.numbers["a_basin"].interval.value == pytest.approx(np.exp(2 * np.sqrt(np.log(1.05) / 0.2)), rel=0.03)
     assert found.words["a_edge"].startswith("inside")
 
 
-def test_the_best_ratio_is_the_one_in_the_middle_where_it_moves_with_the_size() -> None:
-    """log L falls with N, and the best log ratio moves by 0.5 per e-fold of N: at the mean of log N it is log 3."""
-    rows = pd.DataFrame([(w, d) for w in (2, 3, 4, 6, 8) for d in (2, 3, 4, 5)], columns=["width", "depth"])
-    n = 50.0 * rows["width"] ** 2 * rows["depth"]
-    g = np.log(n) - np.log(n).mean()
-    z = np.log(rows["width"] / rows["depth"])
-    log_loss = -0.3 * g + 0.2 * (z - np.log(3) - 0.5 * g) ** 2 + 0.002 * RNG.standard_normal(len(z))
-    rows = rows.assign(**{"n_params": n, LOSS: np.exp(log_loss)})
-    spec = {"kind": "basin", "over": "width", "per": "depth", "given": "n_params"}
-    found = measures.measure(spec, {"a": arm("a", rows)})
-    assert found.numbers["a_best"].interval.value == pytest.approx(3, rel=0.05)
-    assert found.numbers["a_basin"].interval.value == pytest.approx(np.exp(2 * np.sqrt(np.log(1.05) / 0.2)), rel=0.03)
+def test_each_depth_has_a_best_size_of_its_own_and_the_best_depth_is_that_in_the_middle_of_the_sizes() -> None:
+    n = 50.0 * SHAPES["width"] ** 2 * SHAPES["depth"] + 700 * SHAPES["width"]
+    g, d = np.log(n) - np.log(n).mean(), SHAPES["depth"]
+    z = np.log(d) - np.log(1.8)
+    log_loss = 0.3 * z**2 + (0.2 * d - 0.5) * g + 0.1 * d * g**2 + 0.002 * RNG.standard_normal(len(z))
+    found = basin(SHAPES.assign(**{"n_params": n, LOSS: np.exp(log_loss)}), given="n_params")
+    assert found.numbers["a_best"].interval.value == pytest.approx(1.8, rel=0.02)
+    assert found.numbers["a_basin"].interval.value == pytest.approx(np.exp(2 * np.sqrt(np.log(1.05) / 0.3)), rel=0.03)
+    assert float(found.words["a_given"].replace(",", "")) == pytest.approx(np.exp(np.log(n).mean()), rel=0.05)
 
 
 @pytest.mark.parametrize(
-    ("best", "word"), [(1.6, "inside"), (2.05, "its interval goes beyond"), (3.0, "outside the ratios that were tried")]
+    ("best", "word"), [(1.6, "inside"), (3.9, "its interval goes beyond"), (6.0, "outside those that were tried")]
 )
-def test_ratios_tried_at_other_sizes_only_do_not_hold_the_best_one(best: float, word: str) -> None:
-    """Widths 2 to 8 at depths 2 to 4 give ratios of 0.5 to 4, but at the mean size none above 2.1."""
-    rows = pd.DataFrame([(w, d) for w in (2, 3, 4, 6, 8) for d in (2, 3, 4)], columns=["width", "depth"])
-    n = 1000.0 * rows["width"] + 100.0 * rows["depth"]
-    z = np.log(rows["width"] / rows["depth"])
-    noise = 0.01 * np.random.default_rng(0).standard_normal(len(z))
-    rows = rows.assign(**{"n_params": n, LOSS: np.exp(0.2 * (z - np.log(best)) ** 2 + noise)})
-    spec = {"kind": "basin", "over": "width", "per": "depth", "given": "n_params"}
-    assert measures.measure(spec, {"a": arm("a", rows)}).words["a_edge"].startswith(word)
+def test_a_best_value_that_those_tried_do_not_hold_says_so(best: float, word: str) -> None:
+    z, noise = np.log(SHAPES["depth"]), 0.02 * np.random.default_rng(0).standard_normal(len(SHAPES))
+    assert (
+        basin(SHAPES.assign(**{LOSS: np.exp(0.2 * (z - np.log(best)) ** 2 + noise)})).words["a_edge"].startswith(word)
+    )
 
 
 def test_a_basin_without_a_minimum_is_unknown() -> None:
-    rows = pd.DataFrame([(w, 2) for w in (4, 8, 16, 32)], columns=["width", "depth"])
-    rows = rows.assign(**{LOSS: np.exp(-((np.log(rows["width"]) - 2.5) ** 2))})
-    found = measures.measure({"kind": "basin", "over": "width", "per": "depth"}, {"a": arm("a", rows)})
+    rows = SHAPES.assign(**{LOSS: np.exp(-((np.log(SHAPES["depth"]) - 0.7) ** 2))})
+    found = basin(rows)
     assert not found.numbers["a_best"].interval.known
+    assert basin(rows[rows["depth"] < 3]).notes == ("a: 12 cells are too few to tell a basin.",)
 
 
 def test_worth_of_examples_that_count_a_third() -> None:
@@ -245,35 +243,28 @@ def test_worth_knows_how_much_of_its_noise_is_the_baselines() -> None:
 
 
 def test_a_basin_whose_curvature_is_not_told_has_no_upper_end() -> None:
-    rows = pd.DataFrame([(w, d) for w in (4, 8, 16, 32) for d in (2, 3, 4)], columns=["width", "depth"])
-    z = np.log(rows["width"] / rows["depth"])
-    noise = 0.2 * np.random.default_rng(3).standard_normal(len(z))
-    rows = rows.assign(**{LOSS: np.exp(0.05 * (z - np.log(6)) ** 2 + noise)})
-    found = measures.measure({"kind": "basin", "over": "width", "per": "depth"}, {"a": arm("a", rows)})
-    basin, best = (found.numbers[f"a_{slot}"].interval for slot in ("basin", "best"))
-    assert basin.low > 1
-    assert basin.high == np.inf
+    z, noise = np.log(SHAPES["depth"]), 0.05 * np.random.default_rng(3).standard_normal(len(SHAPES))
+    found = basin(SHAPES.assign(**{LOSS: np.exp(0.05 * (z - np.log(2.2)) ** 2 + noise)}))
+    known, best = (found.numbers[f"a_{slot}"].interval for slot in ("basin", "best"))
+    assert known.low > 1
+    assert known.high == np.inf
     assert best.known
     assert not best.bounded
-    assert found.notes == ("a: these cells do not tell that the loss rises to both sides of the best width / depth.",)
-    assert estimate(basin).endswith("∞)")
+    assert found.notes == ("a: these cells do not tell that the loss rises to both sides of the best depth.",)
+    assert estimate(known).endswith("∞)")
 
 
 def test_the_interval_of_a_quotient_is_fiellers() -> None:
     """Its ends are where the slope of the curve is at the edge of Student's interval around zero."""
-    rows = pd.DataFrame([(w, d) for w in (4, 8, 16, 32) for d in (2, 3, 4)], columns=["width", "depth"])
-    z = np.log(rows["width"] / rows["depth"]).to_numpy()
-    y = 0.2 * (z - np.log(6)) ** 2 + 0.05 * np.random.default_rng(4).standard_normal(len(z))
-    found = measures.measure(
-        {"kind": "basin", "over": "width", "per": "depth"}, {"a": arm("a", rows.assign(**{LOSS: np.exp(y)}))}
-    )
-    best = found.numbers["a_best"].interval
+    z = np.log(SHAPES["depth"]).to_numpy()
+    y = 0.2 * (z - np.log(2.2)) ** 2 + 0.02 * np.random.default_rng(4).standard_normal(len(z))
+    best = basin(SHAPES.assign(**{LOSS: np.exp(y)})).numbers["a_best"].interval
     for end in (best.low, best.high):
         shifted = z - np.log(end)
         design = np.stack([np.ones_like(z), shifted, shifted**2], axis=1)
         beta, rest = np.linalg.lstsq(design, y, rcond=None)[:2]
-        se = np.sqrt(np.linalg.inv(design.T @ design)[1, 1] * rest[0] / 9)
-        assert abs(beta[1] / se) == pytest.approx(2.262157, abs=1e-4)  # Student's 97.5 % with 9 degrees of freedom
+        se = np.sqrt(np.linalg.inv(design.T @ design)[1, 1] * rest[0] / 21)
+        assert abs(beta[1] / se) == pytest.approx(2.079614, abs=1e-4)  # Student's 97.5 % with 21 degrees of freedom
 
 
 def test_a_slot_without_a_number_says_so_and_an_unknown_one_is_refused() -> None:
@@ -357,7 +348,7 @@ def test_an_arm_is_the_rows_and_the_loss_that_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "slots"),
     [
-        ({"kind": "basin", "over": "width", "per": "n_train"}, {"a_best", "a_basin", "a_edge"}),
+        ({"kind": "basin", "over": "width", "given": "n_train"}, {"a_best", "a_basin", "a_edge", "a_given"}),
         ({"kind": "relation", "x": ["n_params"]}, {"a_n_params", "a_scatter"}),
         (
             {"kind": "compute_optimal"},

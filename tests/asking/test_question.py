@@ -72,7 +72,7 @@ def test_a_bad_file_is_one_sentence(old: str, new: str, sentence: str, tmp_path:
     [
         ({"kind": "diference"}, "did you mean `difference`?"),
         ({"kind": "difference", "refrence": "a"}, "kind difference has `refrence`: did you mean `reference`?"),
-        ({"kind": "basin", "over": "width", "per": "depth", "tolerance": "wide"}, "must have a value of its type"),
+        ({"kind": "basin", "over": "depth", "tolerance": "wide"}, "must have a value of its type"),
     ],
 )
 def test_a_bad_measure_is_one_sentence(spec: dict[str, str], sentence: str) -> None:

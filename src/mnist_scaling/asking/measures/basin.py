@@ -1,17 +1,15 @@
-"""kind: basin. Where the loss is lowest along the ratio of two columns, and how far one may stray from there.
+"""kind: basin. Where the loss is lowest along a column, such as the depth, and how far one may stray from there.
 
-    log L = c + b1 z + b2 z^2 + d1 g + d2 g^2 + e z g        z = log(over / per), g = log of the column `given`
-    best ratio = exp(-b1 / 2 b2)                             basin = exp(2 sqrt(log(1 + tolerance) / b2))
+    log L = c + b1 z + b2 z^2 + d_v g + e_v g^2              z = log of the column `over`, g = log of `given`
+    best value = exp(-b1 / 2 b2)                             basin = exp(2 sqrt(log(1 + tolerance) / b2))
 
-The basin is a factor: the largest ratio within the tolerance of the best loss, over the smallest such ratio. The
-column `given` takes up what merely goes along with the ratio, such as the number of parameters; its logarithm counts
-from its mean over the cells, so the best ratio, which may move with it, is the one in the middle of the cells.
+The basin is a factor: the largest value within the tolerance of the best loss, over the smallest such value. The column
+`given`, such as the number of parameters, is held fixed: each value v of `over` has its own parabola in it (d_v, e_v),
+because networks of one depth have their best size where others do not. Its logarithm counts from its mean over the
+cells, so the best value, which may move with it, is the one in the middle of the cells.
 
 Both intervals are exact for normal noise of one size: Student's of b2, of which the basin is a function, and Fieller's
-of the quotient -b1 / 2 b2. Where b2 is not told from zero, the basin has no upper end, and the best ratio no interval.
-
-Whether the ratios that were tried hold the best one is asked of those at the mean of `given`: of each value of `per`
-the ratio that has it, between its cells. A grid may try other ratios, but only for smaller or larger models.
+of the quotient -b1 / 2 b2. Where b2 is not told from zero, the basin has no upper end, and the best value no interval.
 
 Source: Fieller 1954, J. R. Stat. Soc. B 16, 175.
 """
@@ -36,9 +34,7 @@ class BasinKeys:
     """Keys of this kind."""
 
     over: str
-    """Column above the line of the ratio, such as width."""
-    per: str
-    """Column below it, such as depth."""
+    """Column along which the best value is looked for, such as depth."""
     given: str | None = None
     """Column that is held fixed; null for none."""
     tolerance: float = 0.05
@@ -46,61 +42,49 @@ class BasinKeys:
 
 
 def measure(keys: BasinKeys, arms: Mapping[str, StudyArm]) -> Findings:
-    """Slots <arm>_best and <arm>_basin, and <arm>_edge: whether there is a best ratio, and those tried hold it."""
+    """Slots <arm>_best and <arm>_basin; <arm>_edge, whether there is a best value, and those tried hold it; and
+    <arm>_given, the value at which the other column is held."""
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
     notes: list[str] = []
     for name, arm in arms.items():
-        over, per, loss = columns(arm, keys.over, keys.per, LOSS)
-        z = np.log(over / per)
-        terms, tried = [np.ones_like(z), z, z**2], z
+        over, loss = columns(arm, keys.over, LOSS)
+        values, z = np.unique(over), np.log(over)
+        terms = [np.ones_like(z), z, z**2]
         if keys.given is not None:
             g = np.log(columns(arm, keys.given)[0])
+            words[f"{name}_given"] = f"{float(f'{np.exp(g.mean()):.2g}'):,.0f}"
             g = g - g.mean()
-            terms += [g, g**2, z * g]
-            tried = _at_the_mean(z, g, per)
-        if len(z) <= len(terms) or len(np.unique(np.round(z, 6))) < 3:
+            terms += [np.where(over == value, g**power, 0.0) for value in values for power in (1, 2)]
+        if len(z) <= len(terms) or len(values) < 3:
             notes.append(f"{arm.label}: {len(z)} cells are too few to tell a basin.")
             best = basin = Interval()
         else:
             best, basin = _basin(np.stack(terms, axis=1), np.log(loss), keys.tolerance)
-        ratio = f"{keys.over} / {keys.per}"
-        numbers[f"{name}_best"] = Number(best, f"{arm.label}: best {ratio}", factor=True)
+        numbers[f"{name}_best"] = Number(best, f"{arm.label}: best {keys.over}", factor=True)
         share = f"{100 * keys.tolerance:g} %"
-        meaning = f"{arm.label}: factor of {ratio} within {share} of the best loss"
+        meaning = f"{arm.label}: factor of {keys.over} within {share} of the best loss"
         numbers[f"{name}_basin"] = Number(basin, meaning, factor=True)
         if best.known and not best.bounded:
-            notes.append(f"{arm.label}: these cells do not tell that the loss rises to both sides of the best {ratio}.")
-        if best.known:
-            words[f"{name}_edge"] = _edge(best, np.exp(tried))
-        else:
-            words[f"{name}_edge"] = "the cells tell no minimum along it"
+            notes.append(
+                f"{arm.label}: these cells do not tell that the loss rises to both sides of the best {keys.over}."
+            )
+        words[f"{name}_edge"] = _edge(best, values) if best.known else "the cells tell no minimum along it"
     return Findings(numbers, words, tuple(notes))
 
 
-def _at_the_mean(z: Array, g: Array, per: Array) -> Array:
-    """z at g = 0 of each value of `per` whose cells lie on both sides of it; all z where fewer than two values do."""
-    at_mean = []
-    for value in np.unique(per):
-        own = np.flatnonzero(per == value)
-        own = own[np.argsort(g[own])]
-        if g[own[0]] <= 0 <= g[own[-1]]:
-            at_mean.append(np.interp(0.0, g[own], z[own]))
-    return np.array(at_mean) if len(at_mean) > 1 else z
-
-
 def _edge(best: Interval, tried: Array) -> str:
-    """Where the best ratio and its interval lie among those that were tried."""
+    """Where the best value and its interval lie among those that were tried."""
     low, high = tried.min(), tried.max()
     if not low <= best.value <= high:
-        return f"outside the ratios that were tried there, {low:.2g} to {high:.2g}"
+        return f"outside those that were tried, {low:.2g} to {high:.2g}"
     if best.bounded and not low <= best.low <= best.high <= high:
-        return f"its interval goes beyond the ratios that were tried there, {low:.2g} to {high:.2g}"
-    return "inside the ratios that were tried"
+        return f"its interval goes beyond those that were tried, {low:.2g} to {high:.2g}"
+    return "inside those that were tried"
 
 
 def _basin(design: Array, y: Array, tolerance: float) -> tuple[Interval, Interval]:
-    """Best ratio and width of the basin; unknown where the curve has no minimum."""
+    """Best value and width of the basin; unknown where the curve has no minimum."""
     inverse = np.linalg.pinv(design)
     free = len(y) - design.shape[1]
     beta = inverse @ y
