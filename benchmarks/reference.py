@@ -14,6 +14,8 @@ in multirun/reference/, else from smaller ones of `ask … scale=quick` in tests
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -24,11 +26,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from mnist_scaling import compare
 from mnist_scaling.asking.answered import Answer, answer, record
 from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import SLOT, find_question, order_of, question_names, with_twin
+from mnist_scaling.asking.question import SLOT, arms_of, find_question, order_of, question_names, with_twin
 from mnist_scaling.asking.study_arms import study_name, sweep, with_measured_twin
 from mnist_scaling.config.ask_schema import FULL, QUICK, Question
+from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.reporting.words.in_short import trusted
 from mnist_scaling.study import layout
@@ -172,6 +176,8 @@ def summary(conf: Path) -> str:
             ]
             link = f"[{question.title}](questions.md#{question.title.lower().replace(' ', '-')})"
             pages = ", ".join(f"[{key}](reference/{key}/report.html)" for key in question.studies)
+            if (REPORTS / name / layout.COMPARISON_PAGE).is_file():
+                pages += f", [compared](reference/{name}/{layout.COMPARISON_PAGE})"
             rows.append(f"| {link} | {'<br>'.join(shown)} | {found.cells} | {found.minutes:.0f} | {pages} |")
     return "\n".join(rows)
 
@@ -238,6 +244,25 @@ def report(folder: Path) -> None:
         shutil.copy(page, kept / page.name)
 
 
+def comparison(name: str, question: Question) -> None:
+    """What `compare` says of the arms of a question that are whole studies of one loss: its JSON and its page."""
+    specs, measured = arms_of(question), [one for one in question.measures if one["kind"] == "difference"]
+    if not measured or {"columns", "losses"} & measured[0].keys():
+        return
+    first = specs[measured[0]["reference"]].study
+    studies = [first, *(spec.study for spec in specs.values() if spec.study != first)]
+    if len({*studies}) < len(specs) or any(spec.where for spec in specs.values()):
+        return
+    twin = f"{specs[question.twin].study}_twin" if question.twin else None
+    out = REFERENCE / layout.ANSWERS / name
+    kept = {"studies": studies, "twin": twin, "allow": ("data",), "out": str(out.relative_to(ROOT))}
+    typed = [f"studies=[{','.join(studies)}]", *([f"twin={twin}"] if twin else []), f"name={name}"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        compare.run(CompareConfig(**kept), typed)
+    (REPORTS / name).mkdir(parents=True, exist_ok=True)
+    shutil.move(out / layout.COMPARISON_PAGE, REPORTS / name / layout.COMPARISON_PAGE)
+
+
 def write(conf: Path) -> None:
     """The answers, their figures and the page, from what is kept."""
     FIGURES.mkdir(parents=True, exist_ok=True)
@@ -249,6 +274,7 @@ def write(conf: Path) -> None:
             if scale == FULL:
                 (REFERENCE / layout.ANSWERS).mkdir(parents=True, exist_ok=True)
                 write_json(REFERENCE / layout.ANSWERS / f"{name}.json", record(found))
+                comparison(name, question)
     write_atomically(PAGE, page(conf))
     for path in (TUTORIAL, REPORT):
         write_atomically(path, told(path.read_text(encoding="utf-8"), conf))
