@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -117,4 +118,38 @@ def test_what_one_rate_costs_at_the_largest_cell() -> None:
     for name, said in (("lr_one", "the slopes there are {} and {}"), ("lr_tuned", "where tuning gives {} and {}")):
         headline = json.loads((ROOT / f"multirun/reference/{name}/fits.json").read_text())["headline"]
         assert said.format(*(estimate(read(Interval, headline[f"slope_{k}"]), gap=" ") for k in "ND")) in text
-    assert "costs 24 % [11, 38] of loss at the largest network" in " ".join((ROOT / "README.md").read_text().split())
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert "costs 24 % [11, 38] of loss at the largest network" in readme
+    answer = json.loads((ROOT / "multirun/reference/answers/learning_rate.json").read_text())
+    lower = -read(Interval, answer["numbers"]["one_slope_N_difference"])
+    assert f"lowers the slope in N there by {estimate(lower, gap=' ')}" in readme
+
+
+def test_the_best_depth_falls_with_the_size_as_the_reference_study_says() -> None:
+    cells = pd.read_csv(REFERENCE.REFERENCE / "shapes/cells.csv").sort_values("n_params")
+    curves = dict(iter(cells.groupby("depth")))
+    best = {}
+    for size in (2_500, 10_000):
+        losses = {d: np.interp(size, own["n_params"], own["test_loss"]) for d, own in curves.items()}
+        best[size] = min(losses, key=lambda depth: losses[depth])
+    assert best == {2_500: 3, 10_000: 1}
+    text = " ".join(REFERENCE.REPORT.read_text(encoding="utf-8").split())
+    assert "the best depth falls from three layers at 2,500 parameters to one from 10,000" in text
+    sizes = cells[cells["n_params"] > 10_000].groupby(
+        pd.cut(cells["n_params"], [1e4, 1.6e4, 2.6e4, 4e4]), observed=True
+    )
+    assert {int(own.loc[own["test_loss"].idxmin(), "depth"]) for _, own in sizes} == {1}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REFERENCE.REFERENCE / "answers").glob("*/comparison.json")), ids=lambda p: p.parent.name
+)
+def test_a_kept_comparison_says_what_the_answer_says(path: Path) -> None:
+    pairs = json.loads(path.read_text())
+    answer = json.loads(path.parent.with_suffix(".json").read_text())
+    differences = [
+        numbers["value"] for slot, numbers in answer["numbers"].items() if slot.endswith("_alpha_difference")
+    ]
+    compared = [pair["slopes"]["alpha"]["difference"]["value"] for pair in pairs.get("pairs") or [pairs]]
+    assert differences == pytest.approx(compared[: len(differences)])
+    assert (REFERENCE.REPORTS / path.parent.name / "comparison.html").is_file()

@@ -23,6 +23,7 @@ from mnist_scaling.reporting.text import (
     Part,
     Sentence,
     TextTable,
+    count,
     duration,
     estimate,
     number,
@@ -173,7 +174,7 @@ def prediction(
 ) -> list[Part]:
     """A prediction, and the command that runs its cell in the study, or registers it, if there is one."""
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
-    sizes = ", ".join(f"{k} = {short(v)}" for k, v in cell.at.items())
+    sizes = ", ".join(f"{k} = {count(v)}" for k, v in cell.at.items())
     rows = [["loss of one cell, its scatter included", _interval(row, *LOSS)]]
     if row["predicted_error"]:
         rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
