@@ -67,7 +67,7 @@ class InProcess:
         future.set_result(outcome)
         return future
 
-    def flush(self, look: Any) -> None:
+    def flush(self) -> None:
         pass
 
     def __enter__(self) -> InProcess:

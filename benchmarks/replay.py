@@ -135,7 +135,7 @@ class Pool:
             self.longest = max(self.longest, seconds)
             heapq.heappush(self.running, (self.clock + seconds, next(self._order), job, future))
 
-    def flush(self, look: Callable[[], None]) -> None:
+    def flush(self) -> None:
         end, _, job, future = self.running[0]
         self.passing(end - self.clock, self.n - len(self.running))
         heapq.heappop(self.running)

@@ -112,7 +112,7 @@ class InProcess:
         self._submitted.append((job, future))
         return future
 
-    def flush(self, look: Callable[[], None]) -> None:
+    def flush(self) -> None:
         jobs, self._submitted = self._submitted, []
         if self.isolates:
             jobs, self._submitted = jobs[:1], jobs[1:]
@@ -125,7 +125,6 @@ class InProcess:
             except Exception as error:  # it takes what follows in its batch with it
                 lost = error
                 future.set_result(Outcome(None, f"the launcher ended with {type(error).__name__}: {error}"))
-            look()
 
     def _run(self, job: Job) -> Outcome:
         if self.before:

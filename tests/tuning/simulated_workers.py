@@ -74,7 +74,7 @@ class Workers:
         self._jobs.append((job, future))
         return future
 
-    def flush(self, look: Callable[[], None]) -> None:
+    def flush(self) -> None:
         """End one of the jobs that are under way."""
         job, future = self._jobs.pop(self._rng.randrange(min(self._n, len(self._jobs))))
         if self._deadly and not job.is_second_attempt and self._rng.random() < DYING:

@@ -117,7 +117,7 @@ def test_an_interrupted_study_resumes_to_the_same_numbers(tmp_path: Path) -> Non
             raise Killed
 
     with pytest.raises(Killed):
-        Study(parts, InProcess(before=die_at_seventh), *GRID, n_trials=4).run()
+        Study(parts, InProcess(before=die_at_seventh, isolates=True), *GRID, n_trials=4).run()
     trials, _ = tables(parts)
     assert len(trials) == 6  # a stopped study leaves valid tables
     Study(parts, InProcess(), *GRID, n_trials=4).run()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,12 +52,12 @@ def test_what_was_handed_over_is_launched_together(tmp_path: Path) -> None:
     launcher = Launches(tmp_path)
     with in_rounds(tmp_path, launcher) as workers:
         assert (workers.room(), workers.count(), workers.isolates) == (None, None, False)
-        workers.flush(lambda: None)
+        workers.flush()
         first = [workers.submit(job(seed)) for seed in (1, 2)]
         assert not any(future.done() for future in first)
-        workers.flush(lambda: None)
+        workers.flush()
         second = workers.submit(job(3))
-        workers.flush(lambda: None)
+        workers.flush()
     seeds = [(future.result(0).record or {})["seed"] for future in (*first, second)]
     assert seeds == [1, 2, 3]
     assert [place for place, _ in launcher.batches] == [0, 2]
@@ -76,7 +74,7 @@ def test_a_batch_that_dies_loses_only_runs_without_outcome(tmp_path: Path) -> No
 
     with in_rounds(tmp_path, Launches(tmp_path, die)) as workers:
         found = [workers.submit(job(seed)) for seed in (1, 2, 3)]
-        workers.flush(lambda: None)
+        workers.flush()
     assert [future.result(0).record is not None for future in found] == [True, False, False]
     assert found[2].result(0).error == "the launcher ended with NodeLost: node 7 is gone"
     assert left(tmp_path) == []
@@ -94,7 +92,7 @@ def test_an_error_of_one_job_is_that_jobs(tmp_path: Path) -> None:
 
     with in_rounds(tmp_path, Refuses(tmp_path)) as workers:
         found = [workers.submit(job(seed)) for seed in (1, 2)]
-        workers.flush(lambda: None)
+        workers.flush()
     assert found[0].result(0) == Outcome(None, "LookupError: no such option")
     assert found[1].result(0).record is not None
 
@@ -107,33 +105,32 @@ def test_a_launcher_that_starts_nothing_is_at_fault(tmp_path: Path) -> None:
     with in_rounds(tmp_path, Lacks()) as workers:
         workers.submit(job(1))
         with pytest.raises(InputError, match="A launcher must be able to start runs, .* RuntimeError: no sbatch here"):
-            workers.flush(lambda: None)
+            workers.flush()
 
 
-def test_outcomes_are_taken_in_while_their_round_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds, "_LOOK_SECONDS", 0.01)
-    found: list[Future[Outcome]] = []
-    looks: list[bool] = []
-    seen: list[bool] = []
-
-    def look(place: int) -> None:
+def test_what_the_runs_of_a_killed_sweep_have_left_is_taken_in(tmp_path: Path) -> None:
+    def kill(place: int) -> None:
         if place == 1:
-            deadline = time.monotonic() + 20
-            while not any(looks) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            seen.append(any(looks))
+            raise KeyboardInterrupt
 
-    with in_rounds(tmp_path, Launches(tmp_path, look)) as workers:
-        found += [workers.submit(job(seed)) for seed in (1, 2)]
-        workers.flush(lambda: looks.append(found[0].done()))
-    assert seen == [True]
+    jobs = [job(seed) for seed in (1, 2)]
+    with pytest.raises(KeyboardInterrupt), in_rounds(tmp_path, Launches(tmp_path, kill)) as workers:
+        [workers.submit(one) for one in jobs]
+        workers.flush()
+    launcher = Launches(tmp_path)
+    with in_rounds(tmp_path, launcher) as workers:
+        found = [workers.submit(one) for one in jobs]
+        assert [future.done() for future in found] == [True, False]
+        workers.flush()
+    assert len(launcher.batches) == 1
+    assert [(future.result(0).record or {})["seed"] for future in found] == [1, 2]
+    assert left(tmp_path) == []
 
 
-def test_what_an_earlier_attempt_has_left_is_none_of_this_ones(tmp_path: Path) -> None:
+def test_an_outcome_without_a_record_is_none_of_a_later_sweeps(tmp_path: Path) -> None:
     given = job(1)
-    (tmp_path / given.folder).mkdir(parents=True)
-    (tmp_path / given.folder / rounds._OUTCOME).write_bytes(b"half of something")
+    rounds._write(tmp_path / given.folder / rounds._OUTCOME, Outcome(None, "its process died"))
     with in_rounds(tmp_path, Launches(tmp_path)) as workers:
         found = workers.submit(given)
-        workers.flush(lambda: None)
+        workers.flush()
     assert found.result(0).record is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -132,7 +131,7 @@ class Driver:
 
     def _ended(self) -> list[tuple[Job, Outcome]]:
         """Jobs that ended, their records kept; may be empty after some seconds."""
-        self._workers.flush(self._look)
+        self._workers.flush()
         done = wait(self._running, _WAIT_SECONDS, FIRST_COMPLETED).done
         ended = [(job, future.result()) for future, job in self._running.items() if future in done]
         for job, outcome in ended:
@@ -140,16 +139,9 @@ class Driver:
         self._running = {future: job for future, job in self._running.items() if future not in done}
         return ended
 
-    def _look(self) -> None:
-        """Keep the records that are there while a round goes on, so that a kill loses none of them."""
-        with contextlib.suppress(Exception):  # it is tried again when the round is over, and raises there
-            for future, job in self._running.items():
-                if future.done():
-                    self._keep(job, future.result())
-
     def _keep(self, job: Job, outcome: Outcome) -> None:
-        """Write a run's record, if it left one and it is not there yet, and tell who watches."""
-        if outcome.record is not None and self.ledger.row(job) is None:
+        """Write a run's record, if it left one, and tell who watches."""
+        if outcome.record is not None:
             self.ledger.keep(job, outcome)
             self._show(job)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,8 +119,8 @@ class Workers:
         """Hand over a job; its future has an outcome whatever happens, and never an exception."""
         raise NotImplementedError
 
-    def flush(self, look: Callable[[], None]) -> None:
-        """Run what was handed over, where jobs go in rounds, and `look` now and then; elsewhere nothing is to do."""
+    def flush(self) -> None:
+        """Run what was handed over, where jobs go in rounds; elsewhere nothing is to do."""
 
     def close(self) -> None:
         """End whatever is running."""

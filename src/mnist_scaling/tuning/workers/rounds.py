@@ -1,15 +1,13 @@
 """Any Hydra launcher (joblib, submitit…): what was handed over is launched together, and waited for together.
 
 Such a launcher runs the application itself, given as overrides. The job lies in a file of the run's folder, which all
-of the launcher's hosts see, and its outcome comes back in another: a batch that dies loses only the runs without one.
+of the launcher's hosts see, and its outcome comes back in another: a batch that dies loses only the runs without one,
+and so does a sweep that is killed, because the next one takes in what the runs of its round have left.
 """
 
 from __future__ import annotations
 
-import contextlib
 import pickle
-import threading
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -27,11 +25,6 @@ from mnist_scaling.tuning.workers.perform import perform
 _JOB, _OUTCOME = ".job", ".outcome"
 """Files in a run's folder; the first is gone once the job has begun."""
 
-_LOOK_SECONDS = 1.0
-"""Time between looks at what a round has left so far."""
-
-_Round = Sequence[tuple[Job, Path, Future[Outcome]]]
-
 
 class Rounds(Workers):
     """The runs of an application through a launcher."""
@@ -44,27 +37,28 @@ class Rounds(Workers):
         self._launched = 0
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Put a job into the next round."""
+        """Put a job into the next round, unless a round whose sweep was killed has ended it."""
         future: Future[Outcome] = Future()
         parcel = self._packer.pack(job)
         if isinstance(parcel, Outcome):
             future.set_result(parcel)
             return future
         folder = Path(parcel.folder)
-        (folder / _OUTCOME).unlink(missing_ok=True)
+        if (left := _outcome(folder)) is not None and left.record is not None:
+            future.set_result(left)
+            return future
         _write(folder / _JOB, parcel)
         self._round.append((job, folder, future))
         return future
 
-    def flush(self, look: Callable[[], None]) -> None:
+    def flush(self) -> None:
         """Launch the round, wait for all of it, and settle its futures; InputError when nothing was started."""
         jobs, self._round = self._round, []
         if not jobs:
             return
         first, self._launched = self._launched, self._launched + len(jobs)
         try:
-            with _watched(jobs, look):
-                done = self._launcher.launch([_overrides(job) for job, _, _ in jobs], first)
+            done = self._launcher.launch([_overrides(job) for job, _, _ in jobs], first)
             errors = [_error(one) for one in done]
         except Exception as error:
             # A dead worker takes the whole batch's returns with it. If no job has begun, the launcher is at fault.
@@ -73,9 +67,8 @@ class Rounds(Workers):
             text = faults.as_text(error)
             errors = [text if faults.is_text(text) else f"the launcher ended with {text}"] * len(jobs)
         for (_, folder, future), said in zip(jobs, errors, strict=True):
-            if not future.done():
-                (folder / _JOB).unlink(missing_ok=True)
-                future.set_result(Outcome(None, said))
+            (folder / _JOB).unlink(missing_ok=True)
+            future.set_result(_outcome(folder) or Outcome(None, said))
 
 
 def ran_job(folder: Path, task: Task) -> bool:
@@ -101,34 +94,14 @@ def _write(path: Path, content: Parcel | Outcome) -> None:
         file.write(pickle.dumps(content))
 
 
-def _settle(jobs: _Round) -> None:
-    """Take in the outcomes that are there."""
-    for _, folder, future in jobs:
-        path = folder / _OUTCOME
-        if not future.done() and path.exists():
-            future.set_result(pickle.loads(path.read_bytes()))
-            path.unlink()
-
-
-@contextlib.contextmanager
-def _watched(jobs: _Round, look: Callable[[], None]) -> Iterator[None]:
-    """Take in outcomes while their round goes on, and when it is over."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(_LOOK_SECONDS):
-            _settle(jobs)
-            look()
-
-    thread = threading.Thread(target=watch, daemon=True, name="rounds")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        _settle(jobs)
-        look()
+def _outcome(folder: Path) -> Outcome | None:
+    """What a job has left in its folder, which is taken out; None where it has left nothing."""
+    path = folder / _OUTCOME
+    if not path.is_file():
+        return None
+    outcome: Outcome = pickle.loads(path.read_bytes())
+    path.unlink()
+    return outcome
 
 
 def _error(done: JobReturn) -> str | None:
