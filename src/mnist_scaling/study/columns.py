@@ -11,7 +11,6 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
 COMPLETE, PRUNED, DIVERGED, FAILED = "COMPLETE", "PRUNED", "DIVERGED", "FAILED"
-STATES = (COMPLETE, PRUNED, DIVERGED, FAILED)
 """States of a run."""
 
 DIVERGED_VALUE = 100.0

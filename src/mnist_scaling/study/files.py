@@ -87,13 +87,16 @@ def checksum(content: bytes) -> str:
 
 
 def is_unbroken(line: bytes) -> bool:
-    """Whether the JSON of one object is as it was written; nothing can be said of one without a checksum."""
-    head, mark, checksum = line.strip().rpartition(f',"{CHECKSUM}":'.encode())
-    return not mark or checksum == b"%d}" % zlib.crc32(head + b"}")
+    """Whether the JSON of one object is as `write_sealed` wrote it."""
+    head, _, checksum = line.strip().rpartition(f',"{CHECKSUM}":'.encode())
+    return checksum == b"%d}" % zlib.crc32(head + b"}")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, or None where there is no file; DamagedFileError where it holds anything else."""
+def read_json(path: Path, is_sealed: bool = False) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is no file; DamagedFileError where it holds anything else.
+
+    A sealed one must be as `write_sealed` wrote it.
+    """
     try:
         text = path.read_bytes()
         content = json.loads(text, parse_constant=_refuse)
@@ -103,8 +106,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
         raise DamagedFileError(path, f"not JSON: {error}") from error
     if not isinstance(content, dict):
         raise DamagedFileError(path, f"it must hold a JSON object, but holds {type(content).__name__}")
-    if not is_unbroken(text):
-        raise DamagedFileError(path, "its checksum is that of other content")
+    if is_sealed and not is_unbroken(text):
+        raise DamagedFileError(path, "its checksum is not that of its content")
     return content
 
 

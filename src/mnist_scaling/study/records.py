@@ -1,8 +1,7 @@
 """Records: what was measured, one result.json per run and one cell.json per cell, from which the tables are built.
 
 A record is all that is kept of a run: what was tried, what came of it, and what decides what its cell tries next. A
-record is checked for its shape when it is read: the keys that later stages need, their types, finite losses. A run's
-record has a checksum, so that a digit that a faulty disk changes is seen too. `layout` has the folders.
+run's record has a checksum, so that it is what a sweep wrote, to the last digit. `layout` has the folders.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from mnist_scaling.study import columns, files, identity, layout
-from mnist_scaling.study.columns import BRANCH, COMPLETE, PER_MODEL, RESULT_COLUMNS, RUN_SEED, STATES, column_of
+from mnist_scaling.study.columns import BRANCH, COMPLETE, PER_MODEL, RESULT_COLUMNS, RUN_SEED, column_of
 from mnist_scaling.study.files import DamagedFileError
 
 MORE = "further"
@@ -27,17 +25,6 @@ WANTED = "wanted_branches"
 
 TABLES = "tables"
 """Key of study.json: the checksum of each table as it was written."""
-
-_NUMBER, _TEXT = (int, float), (str,)
-_NOTHING = type(None)
-_RUN = {
-    "stage": _TEXT, "number": (int,), "seed": (int,), "origin": (str, _NOTHING), "state": _TEXT,
-    "seconds": (*_NUMBER, _NOTHING), "error": (str, _NOTHING), "config": (dict,), "result": (dict, _NOTHING),
-}  # fmt: skip
-_CELL = {"keys": (dict,), "axes": (dict,), "space": (dict,)}
-_STUDY = {"axes": (list,)}
-_MEASURED = dict.fromkeys(columns.ALWAYS, (*_NUMBER, _NOTHING))
-"""Keys that a record must have, and the types of their values; _MEASURED those of its result."""
 
 
 def make_record(
@@ -137,12 +124,12 @@ def _belongs(folder: Path, place: Path, cell: Mapping[str, Any]) -> str:
 
 def read_cell(folder: Path) -> dict[str, Any] | None:
     """The cell.json in a cell's folder, None where there is none; DamagedFileError where it lacks anything."""
-    return _checked(folder / layout.CELL, _CELL)
+    return _checked(folder / layout.CELL, keys=dict, axes=dict, space=dict)
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
     """The study.json in a study's folder, None where there is none; DamagedFileError where it lacks anything."""
-    return _checked(folder / layout.STUDY, _STUDY)
+    return _checked(folder / layout.STUDY, axes=list)
 
 
 def known_axes(folder: Path) -> list[str] | None:
@@ -156,36 +143,20 @@ def known_axes(folder: Path) -> list[str] | None:
 def read_run(folder: Path) -> dict[str, Any] | None:
     """The result.json in a run's folder, None where there is none; DamagedFileError where it is of another run."""
     path = folder / layout.RESULT
-    record = _checked(path, _RUN)
-    if record is None:
-        return None
-    if record["state"] not in STATES:
-        raise DamagedFileError(path, f"its state must be one of {', '.join(STATES)}, but is {record['state']!r}")
-    if layout.run_folder(record["stage"], record["number"]) != folder.name:
+    record = files.read_json(path, is_sealed=True)
+    if record is not None and layout.run_folder(record["stage"], record["number"]) != folder.name:
         raise DamagedFileError(path, f"it is the record of {record['stage']} {record['number']}")
-    result = record["result"]
-    if result is not None:
-        _check(path, result, _MEASURED, "result.")
-    loss = (result or {}).get("val_loss")
-    if record["state"] == COMPLETE and not (isinstance(loss, float) and isfinite(loss)):
-        raise DamagedFileError(path, f"a run that is {COMPLETE} must have a finite val_loss, but it has {loss!r}")
     return record
 
 
-def _checked(path: Path, kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any] | None:
-    content = files.read_json(path)
-    if content is not None:
-        _check(path, content, kinds)
-    return content
-
-
-def _check(path: Path, content: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]], prefix: str = "") -> None:
-    """Refuse content that lacks a key or has a value of another type."""
+def _checked(path: Path, **kinds: type) -> dict[str, Any] | None:
+    """The content of a file, which any program may write: refused without a key, or with a value of another type."""
+    if (content := files.read_json(path)) is None:
+        return None
     for key, kind in kinds.items():
-        if key not in content:
-            raise DamagedFileError(path, f"it lacks `{prefix}{key}`")
-        if not isinstance(content[key], kind) or isinstance(content[key], bool):
-            raise DamagedFileError(path, f"`{prefix}{key}` is {content[key]!r}")
+        if not isinstance(content.get(key), kind):
+            raise DamagedFileError(path, f"its `{key}` is {content.get(key)!r}")
+    return content
 
 
 def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
