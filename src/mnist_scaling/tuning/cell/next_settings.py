@@ -235,7 +235,8 @@ def missing_repeats(
     """For each selected setting, of which branches may select several, its repeats that have no record yet.
 
     Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one: no
-    finished run gives way to another. A repeat of an older selection keeps its record, and counts for nothing.
+    finished run gives way to another. A repeat of an older selection keeps its record, and counts for nothing; of one
+    whose branches a longer one measures, too, these branches don't count (`current_repeats`).
     """
     apart = _SEEDS_APART if SEED in cell.keys else 1
     # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.
@@ -250,13 +251,3 @@ def missing_repeats(
                 taken.add(number)
                 lacking.append(RepeatRun(number, seed, setting))
     return lacking
-
-
-def shorter_repeats(cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[RepeatRun]) -> list[RepeatRun]:
-    """Repeats whose branches a longer run of the same setting and seed is about to measure with its own.
-
-    Their records go, or these branches would count twice. Parameters as in `missing_repeats`.
-    """
-    last = cell.task.last
-    own = [(setting, {key: setting[key] for key in cell.space}) for setting in selected]
-    return [r for r in known if any(r.covers(tuned, last) and not r.covers(setting, last) for setting, tuned in own)]

@@ -137,7 +137,7 @@ class Ledger:
         self.rows[folder] = records.row(record, cell.axes, cell.space)
 
     def delete(self, cell: Cell, stage: str, index: int) -> None:
-        """Remove a run and its folder: one that failed with all others, or a repeat of an older selection."""
+        """Remove a run that failed with all others, and its folder."""
         place = self.folder / cell.folder
         folder = place / layout.run_folder(stage, index)
         self.rows.pop(folder, None)

@@ -92,9 +92,6 @@ class CellState:
         """Repeats of the selected settings that have no record yet; once, because none depends on another."""
         if self.asked_repeats or self.running or not self.trials_done:
             return []
-        known = self._ledger.repeats(self.cell)
-        for repeat in next_settings.shorter_repeats(self.cell, self._selected(), known):
-            self._ledger.delete(self.cell, REPEAT, repeat.number)
         self.running += [self._job(REPEAT, r.number, r.seed, dict(r.setting)) for r in self._missing_repeats()]
         self.asked_repeats = True  # a run that leaves no record is handled by the driver
         return list(self.running)
