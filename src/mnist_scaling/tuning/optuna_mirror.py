@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -43,9 +42,6 @@ _VERSION, _TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 
 _LONGEST_NOTE = 2045
 """Letters of a note that go into one attribute of a study."""
-
-_BARS = "▁▂▃▄▅▆▇█"
-"""A curve in a note, low to high; the dashboard's notes hold words, and no figure without a server for it."""
 
 
 class Mirror:
@@ -191,9 +187,6 @@ def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path
             f"| {name} | {f'{value:.5g}' if isinstance(value, float) else value} |" for name, value in values.items()
         )
         text += "\n\n" + "\n".join([f"| best so far | trial {selected.index} |", "|---|---|", *rows])
-        losses = [trial.value for trial in trials if trial.value is not None and np.isfinite(trial.value)]
-        ranks = np.argsort(np.argsort(losses)) * (len(_BARS) - 1) / max(len(losses) - 1, 1)
-        text += f"\n\nRank of val_loss, trial by trial: {''.join(_BARS[round(rank)] for rank in ranks)}"
     _write_note(study, text)
 
 
