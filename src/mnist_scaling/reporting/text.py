@@ -25,9 +25,6 @@ DASH = "—"
 LARGE, SMALL = 10, 5e-3
 """Beyond these an estimate's numbers have three digits: three decimals would say too much, or nothing."""
 
-EXPONENT_OF = {"N": "α", "D": "β"}
-"""What the exponents of the loss in each size are called."""
-
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 
 

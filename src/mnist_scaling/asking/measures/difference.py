@@ -19,14 +19,13 @@ from mnist_scaling.fitting.comparing.comparison import MARGIN, NOT_SETTLED, marg
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import Options
+from mnist_scaling.fitting.laws.power import SYMBOLS
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.words.conclusion import SLOPES
 from mnist_scaling.study.tables.cell_runs import were_tuned
 
-EXPONENTS = {"alpha": "exponent in N", "beta": "exponent in D"}
+EXPONENTS = {SYMBOLS[x][1]: f"exponent in {x}" for x in "ND"}
 """What they are called in tables."""
-
-AT_LARGEST = {f"slope_{x}": f"slope in {x} at the largest cell" for x in "ND"}
-"""What larger runs start from."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
         slopes = dict(comparison.slopes) if comparison else {}
         if comparison and keys.at_largest:
             slopes |= {one.parameter: one for one in quoted_differences(comparison.cells, Options())}
-        for key, what in {**EXPONENTS, **(AT_LARGEST if keys.at_largest else {})}.items():
+        for key, what in {**EXPONENTS, **(SLOPES if keys.at_largest else {})}.items():
             slope = slopes.get(key, Difference())
             for one, interval in ((reference, slope.a), (arm, slope.b)):
                 numbers.setdefault(f"{one.name}_{key}", Number(interval, f"{one.label}: {what}"))

@@ -29,6 +29,7 @@ from mnist_scaling.fitting.fronts import EXPONENTS
 from mnist_scaling.fitting.headline import SLOPES
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.laws.power import SYMBOLS
 from mnist_scaling.fitting.slices import can_hold, is_joint, ray_of, whole
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
 from mnist_scaling.fitting.uncertainty.interval import OMITTED, Interval
@@ -171,10 +172,6 @@ def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], cos
     return out
 
 
-NAMES = {"N": "alpha", "D": "beta", "C": "gamma"}
-"""What the exponent of each variable is called."""
-
-
 def solve_slopes(surfaces: Surfaces) -> tuple[Array, Array]:
     """Level and slopes of each arm from the log losses of both: two matrices of shape (1 + variables, rows)."""
     cells = surfaces.cells
@@ -203,7 +200,7 @@ def slopes(
     exponents = {}
     for k, variable in enumerate(surfaces.cells.variables, start=1):
         a, b = -solve_a[k], -solve_b[k]
-        exponents[NAMES[variable]] = Difference(own(a), own(b), estimate(b - a))
+        exponents[SYMBOLS[variable][1]] = Difference(own(a), own(b), estimate(b - a))
     cells, largest = surfaces.cells, Interval()
     if cells.paired:
         cost = cells.a.log_cost(cells.variables)

@@ -25,6 +25,9 @@ from mnist_scaling.fitting.laws.base import (
 )
 
 SYMBOLS = {"N": ("A", "alpha"), "D": ("B", "beta"), "C": ("A", "gamma")}
+"""What the scale and the exponent of each variable are called."""
+
+VARIABLE_OF = {exponent: variable for variable, (_, exponent) in SYMBOLS.items()}
 
 
 class PowerLaw(Law):

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mnist_scaling.fitting.laws.power import SYMBOLS
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.documents.tuning_records import OK, TuningRecord
 from mnist_scaling.reporting.figures import style
@@ -125,7 +126,7 @@ def _slopes(axes: Axes, data: Change, parts: Sequence[SliceChange]) -> None:
         axes.plot(places + shift, value, color=look["color"], linestyle=look["linestyle"], linewidth=0.8, zorder=1)
     axes.set_xticks(places, [axis_value(part.at, other) if other else "" for part in parts])
     axes.set_xlim(-0.5, len(places) - 0.5)
-    symbol = style.EXPONENT_OF[variable]
+    symbol = f"\\{SYMBOLS[variable][1]}"
     axes.set_ylabel(f"exponent ${symbol}$, $L\\propto {variable}^{{-{symbol}}}$")
     axes.set_title(f"Exponent of {NAMES[variable]}{f', by {label(other)}' if other else ''}", loc="left")
     axes.set_xlabel(label(other) if other else "")

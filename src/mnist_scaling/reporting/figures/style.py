@@ -37,9 +37,6 @@ SIZE_PALETTE, DATA_PALETTE = "crest", "flare"
 SIZES = {"N": "parameters N", "D": "training examples seen D"}
 """What an axis of sizes says."""
 
-EXPONENT_OF = {"N": "\\alpha", "D": "\\beta"}
-"""What the exponents of the loss in each size are called, as matplotlib sets formulae."""
-
 TEXT_WIDTH = 7.2
 """Inches: two columns of a paper."""
 

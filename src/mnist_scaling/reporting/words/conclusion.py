@@ -11,6 +11,7 @@ from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, NOT_
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.comparing.settle import Settling
 from mnist_scaling.fitting.headline import TIMES
+from mnist_scaling.fitting.laws.power import VARIABLE_OF
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Trust
 from mnist_scaling.reporting.text import (
@@ -32,9 +33,6 @@ from mnist_scaling.reporting.text import (
 from mnist_scaling.reporting.words.fit_tables import trust_in
 from mnist_scaling.reporting.words.in_short import FAIR, HIGH, ROUGH, doubt, graded, of_arms, reach, trusted
 
-EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}
-"""The variable whose exponent each name is."""
-
 LOSSES = {"offset": "ln(loss of b / loss of a)", "largest": "the same, in the largest cell"}
 """Differences of losses: in the middle of the grid, and where a law is carried on from."""
 
@@ -42,7 +40,7 @@ SLOPES = {f"slope_{x}": f"slope in {x} at the largest cell" for x in "ND"}
 """What `fit` quotes first."""
 
 _QUOTED = {
-    **{key: (key, f"loss {{}} at {TIMES:g} times {variable}") for key, variable in EXPONENTS.items()},
+    **{key: (key, f"loss {{}} at {TIMES:g} times {variable}") for key, variable in VARIABLE_OF.items()},
     "offset": ("the loss", "loss {}"),
     "largest": ("the largest cell's loss", "loss of the largest cell {}"),
     **{f"slope_{x}": (f"the slope in {x}", f"loss {{}} at {TIMES:g} times {x}") for x in "ND"},
@@ -67,7 +65,7 @@ def what(pair: Pair) -> str:
 def sentence(pair: Pair) -> str:
     """The verdict: exponents, offset, and the compute multiplier where there is one."""
     words, slopes = pair.verdict, pair.slopes
-    names = [name for name in EXPONENTS if name in slopes and slopes[name].difference.known]
+    names = [name for name in VARIABLE_OF if name in slopes and slopes[name].difference.known]
     parts = " and ".join(_of_slope(k, slopes[k], words[k], pair.margin) for k in names)
     text = f"{parts[:1].upper()}{parts[1:]}." if parts else ""
     text += f" {_of_offset(pair, all(words[k] == EQUIVALENT for k in names))}"
@@ -101,7 +99,7 @@ def answer(pair: Pair, cells: int, arms: Sequence[tuple[str, pd.DataFrame]]) -> 
 
 def _differences(pair: Pair) -> dict[str, tuple[Difference, str]]:
     """What differs, by key: the exponents, the loss, the exponents of the frontier; and the verdict, or why not."""
-    slopes = {k: (one, one.why or pair.verdict[k]) for k in EXPONENTS if (one := pair.slopes.get(k))}
+    slopes = {k: (one, one.why or pair.verdict[k]) for k in VARIABLE_OF if (one := pair.slopes.get(k))}
     slopes["offset"] = Difference(difference=pair.offset), pair.verdict["offset"]
     if pair.largest.known:
         slopes["largest"] = Difference(difference=pair.largest), verdict(pair.largest, pair.margin)
@@ -135,7 +133,7 @@ def luck_sentence(pair: Pair) -> str:
 
 
 def _of_slope(name: str, exponent: Difference, word: str, margin: float) -> str:
-    shown, size = f"{name}, the exponent of {EXPONENTS[name]},", estimate(exponent.difference, signed, " ")
+    shown, size = f"{name}, the exponent of {VARIABLE_OF[name]},", estimate(exponent.difference, signed, " ")
     if word == DIFFERS:
         return f"{shown} differs by {size}"
     if word == EQUIVALENT:
@@ -228,7 +226,7 @@ def comparison_summary(comparison: Pair) -> Iterator[Part]:
 
 def slope_table(pair: Pair) -> TextTable:
     """Exponents of L ∝ N^-alpha D^-beta and of the frontier in both arms, their difference, and how far to trust it."""
-    (a, b), names = pair.names, LOSSES | {key: symbol(key) for key in EXPONENTS} | SLOPES
+    (a, b), names = pair.names, LOSSES | {key: symbol(key) for key in VARIABLE_OF} | SLOPES
     rows = [
         [
             names.get(k, f"exponent of {_QUOTED[k][0]}"),

@@ -14,7 +14,6 @@ from mnist_scaling.reporting.documents.fits_json import Fits, LawRecord
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
 from mnist_scaling.reporting.text import (
     DASH,
-    EXPONENT_OF,
     NB,
     TextTable,
     bracket,
@@ -144,7 +143,7 @@ def exponents_table(fits: Fits) -> TextTable | None:
         rows.append([Markup("α and β of the law {}").format(spaced(fits.selected or "")), *own, what])
     if change is not None and change.status == OK:
         what = "one slope for all cells, of validation losses: with it the tuned grid is compared to the untuned one"
-        rows.append(["α and β of a plane", *(change.plane["tuned"].get(k) for k in EXPONENT_OF), what])
+        rows.append(["α and β of a plane", *(change.plane["tuned"].get(k) for k in "ND"), what])
     return TextTable(["", "of N", "of D", "what it is"], rows, title="Which exponent is which", aside=3)
 
 
@@ -267,9 +266,9 @@ def future_table(fits: Fits) -> TextTable | None:
 def plane_table(record: TuningRecord) -> TextTable:
     """Exponents of one plane through all cells, untuned and tuned."""
     names = {"untuned": "untuned", "tuned": "tuned", CHANGE: "tuned − untuned"}
-    rows = [[name, *(record.plane[source].get(k) for k in EXPONENT_OF)] for source, name in names.items()]
+    rows = [[name, *(record.plane[source].get(k) for k in "ND")] for source, name in names.items()]
     title = "What tuning changed: L = k N^-alpha D^-beta through all cells"
-    return TextTable(["validation loss", *EXPONENT_OF.values()], rows, title=title)
+    return TextTable(["validation loss", "α", "β"], rows, title=title)
 
 
 def settings_table(record: SettingsRecord | None) -> TextTable | None:

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from mnist_scaling.fitting.laws.power import SYMBOLS
 from mnist_scaling.reporting.documents.loading import ROLES, Study, axis_value
 from mnist_scaling.reporting.figures.change import Change, describe
 from mnist_scaling.reporting.text import (
     DASH,
-    EXPONENT_OF,
     TextTable,
     count,
     duration,
@@ -22,6 +22,7 @@ from mnist_scaling.reporting.text import (
     plural,
     power,
     power_of_ten,
+    symbol,
 )
 from mnist_scaling.reporting.words.fit_sentences import description
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
@@ -112,7 +113,8 @@ def tuning_sentence(change: Change) -> Markup:
     shifts = {v: plane["change"][v] for v in used}
     untuned, tuned = (Markup(" ").join(power(v, -plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned"))
     changes = [
-        Markup("{} by {}").format(EXPONENT_OF[v], f"{'+' * (i.value > 0)}{estimate(i)}") for v, i in shifts.items()
+        Markup("{} by {}").format(symbol(SYMBOLS[v][1]), f"{'+' * (one.value > 0)}{estimate(one)}")
+        for v, one in shifts.items()
     ]
     certain = [v for v in used if plane[SIMULTANEOUS][v].excludes(0)]
     words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
