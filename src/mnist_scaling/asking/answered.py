@@ -80,7 +80,9 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     doubts = [OF_SCALE[scale]] if scale in OF_SCALE else []
     of_cells, _ = of_arms([(arm.label, arm.rows) for arm in arms.values()], findings.flags)
     slots = SLOT.findall(question.sentence)
-    named = [(of_number(one), one) for k, one in findings.numbers.items() if k in slots and one.factor is not None]
+    quoted = [one for k, one in findings.numbers.items() if k in slots and one.factor is not None]
+    named = [(of_number(one), one) for one in quoted if one.interval.known]
+    doubts += [(LOW, "these cells do not tell all numbers")] * (len(named) < len(quoted))
     for level in (LOW, FAIR):
         shown, rest = (
             [estimate(one.interval) for own, one in named if (own.trust == level) is at] for at in (True, False)
