@@ -153,3 +153,18 @@ def test_a_kept_comparison_says_what_the_answer_says(path: Path) -> None:
     compared = [pair["slopes"]["alpha"]["difference"]["value"] for pair in pairs.get("pairs") or [pairs]]
     assert differences == pytest.approx(compared[: len(differences)])
     assert (REFERENCE.REPORTS / path.parent.name / "comparison.html").is_file()
+
+
+def test_what_would_change_the_answers_has_their_weak_numbers() -> None:
+    text = " ".join(REFERENCE.REPORT.read_text(encoding="utf-8").partition("## What would change this")[2].split())
+    answers = {name: json.loads((ROOT / f"multirun/reference/answers/{name}.json").read_text()) for name in (
+        "regimes", "families", "depth_vs_width", "best_rate", "critical_batch",
+    )}  # fmt: skip
+    for name in ("regimes", "families", "depth_vs_width"):
+        share = answers[name]["reasons"][0].partition(" of the cells")[0]
+        assert f"{share} of the" in text, f"{name}: {answers[name]['reasons'][0]}"
+    assert f"{answers['best_rate']['numbers']['mup_scatter']['value']:.2f} in ln lr" in text
+    assert answers["critical_batch"]["numbers"]["small_last"]["value"] > 256
+    fits = json.loads((ROOT / "multirun/reference/width_x_data/fits.json").read_text())
+    last = [one["C"] for one in fits["headline"]["sizes"] if not one["all_examples"]][-1]
+    assert f"{last / 1e9:.1f} × 10⁹" in text
