@@ -21,6 +21,7 @@ from mnist_scaling.fitting.fronts import lines
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import SAME_LEVEL
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, line_at, plane
+from mnist_scaling.planning.next_budget import FEWEST as FEWEST_BUDGETS
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis
@@ -122,9 +123,6 @@ def _correlation(x: pd.Series, y: pd.Series, **look: Any) -> None:
         f"{r:+.2f}".replace("-", "−"), (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", color=ink
     )
 
-
-FEWEST_BUDGETS = 4
-"""Budgets that a line is put through, at least."""
 
 MOST_SETTINGS = 5
 
