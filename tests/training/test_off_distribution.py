@@ -64,7 +64,7 @@ def test_noise_has_the_deviation_of_the_training_pixels(images: splits.Examples)
     before, after = images.pixels[images.rows].float(), found.pixels.float()
     middle = (before > 100) & (before < 150)  # where few values are cut off
     assert (after - before)[middle].std() == pytest.approx(0.3081 * 255, rel=0.15)
-    floats = replace(images, pixels=images.pixels.float() / 255, scale=1.0)
+    floats = replace(images, pixels=images.pixels.float() / 255, about=replace(images.about, scale=1.0))
     changed = distortions.changed(floats, "noisy").pixels - floats.pixels[floats.rows]
     assert changed.std() == pytest.approx(0.3081, rel=0.01)
     assert changed.mean() == pytest.approx(0, abs=1e-3)
@@ -78,7 +78,7 @@ def test_an_image_is_changed_in_one_way_whatever_is_scored_beside_it(images: spl
     assert torch.equal(whole.labels, images.labels)
     if kind == "rotated":
         assert not torch.equal(few.pixels, images.pixels[images.rows[:40]])
-    assert whole.mean == images.mean
+    assert whole.about == images.about
 
 
 @pytest.fixture

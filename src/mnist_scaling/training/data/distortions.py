@@ -144,7 +144,7 @@ def _pixels(test: Examples, rows: Tensor, kind: str, stream: torch.Generator) ->
     n, (height, width) = len(rows), pixels.shape[2:]
     if kind == "noisy":
         noise = torch.randn(pixels.shape, generator=stream).to(pixels.device)
-        values = pixels + NOISY * test.std * test.scale * noise
+        values = pixels + NOISY * test.about.std * test.about.scale * noise
         return values.round().clamp(0, 255).to(torch.uint8) if pixels.dtype == torch.uint8 else values
     draws = 2 * torch.rand(n, 2, generator=stream) - 1
     angles, shifts = torch.zeros(n), torch.zeros(n, 2)

@@ -31,12 +31,8 @@ class Examples:
     """Which of them are this part, (n,), int64."""
     labels: Tensor
     """Their classes, (n,), int64."""
-    mean: float
-    """Of the training pixels over `scale`."""
-    std: float
-    """Standard deviation of the same."""
-    scale: float = 255.0
-    """What a pixel's value is divided by before the mean is taken off."""
+    about: DataSpec
+    """Of the whole data set."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,7 +40,7 @@ class Examples:
     @functools.cached_property
     def shift(self) -> Tensor:
         """-mean / std on the pixels' device; made once, because making it waits for the device."""
-        return torch.tensor(-self.mean / self.std, device=self.pixels.device)
+        return torch.tensor(-self.about.mean / self.about.std, device=self.pixels.device)
 
     @property
     def images(self) -> Tensor:
@@ -57,7 +53,7 @@ class Examples:
 
     def standardise(self, values: Tensor) -> Tensor:
         """x / (scale std) - mean / std of float pixels, in place."""
-        return torch.add(self.shift, values, alpha=1 / (self.scale * self.std), out=values)
+        return torch.add(self.shift, values, alpha=1 / (self.about.scale * self.about.std), out=values)
 
     def take(self, indices: Tensor) -> Examples:
         """The examples at `indices`, in that order; no pixel is copied."""
@@ -97,7 +93,7 @@ def _load(config: DataConfig, device: torch.device) -> Dataset:
     about = spec(config)
 
     def part(pixels: Tensor, labels: Tensor, rows: Tensor) -> Examples:
-        return Examples(pixels, rows.to(device), labels[rows].long().to(device), about.mean, about.std, about.scale)
+        return Examples(pixels, rows.to(device), labels[rows].long().to(device), about)
 
     if config.name == ARRAYS:
         file = arrays.read(config)
