@@ -98,7 +98,7 @@ def _round(
     later = next((known[index] for index in sorted(known) if index >= start), None)
     # A range that has grown since the study began holds in rounds that nobody has asked for in the older one.
     older = before
-    if earlier and not (later and predates(cell, later)):
+    if earlier and not (later and not all(search_space.holds(later.ranges[k], own) for k, own in cell.space.items())):
         before = {key: search_space.joined(cell.space[key], before[key]) for key in cell.space}
     ranges, tested = _widened(cell, earlier, before, effort, beside[0].ranges if beside else None)
     tests = [*([tested] if tested else []), *_cut_short(earlier), *_beyond(older, before, earlier)]
@@ -126,11 +126,6 @@ def _beyond(
     values = {} if selected is None else selected.params
     moved = {key: search_space.beyond(older[key], ranges[key], value) for key, value in values.items()}
     return [{**values, key: value} for key, value in moved.items() if value is not None]
-
-
-def predates(cell: Cell, trial: Trial) -> bool:
-    """Whether a trial was asked for in ranges that have grown since."""
-    return not all(search_space.holds(trial.ranges[key], own) for key, own in cell.space.items())
 
 
 def _holding(
