@@ -70,13 +70,13 @@ def _trajectory(run: RunConfig, dataset: splits.Dataset, steps: int) -> Iterator
     optimizer = optimizers.TorchOptimizer(model, run.optim)
     order = torch.randperm(len(dataset.train), generator=seeding.generator(run.seed, "order"))
     probe, *batches = (dataset.train.take(rows) for rows in order.split(run.optim.batch_size)[: steps + 1])
-    yield activations(model, probe.images)
+    yield activations(model, probe.pictures(probe.rows))
     for batch in batches:
-        loss = cross_entropy(model(batch.images), batch.labels)
+        loss = cross_entropy(model(batch.pictures(batch.rows)), batch.labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step(run.peak_lr)
-        yield activations(model, probe.images)
+        yield activations(model, probe.pictures(probe.rows))
 
 
 @torch.no_grad()

@@ -124,7 +124,7 @@ _FLOATS: dict[int, tuple[Tensor, Tensor]] = {}
 
 def _floats(part: splits.Examples) -> tuple[Tensor, Tensor]:
     if id(part) not in _FLOATS:
-        _FLOATS[id(part)] = part.images, part.labels
+        _FLOATS[id(part)] = part.pictures(part.rows), part.labels
     return _FLOATS[id(part)]
 
 

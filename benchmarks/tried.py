@@ -22,7 +22,7 @@ Case = tuple[str, str, loops.Step, loops.Step]
 
 
 def floats(part: splits.Examples) -> tuple[Tensor, Tensor]:
-    return part.images.flatten(1), part.labels
+    return part.pictures(part.rows).flatten(1), part.labels
 
 
 def dropout_of_torch(mask: Tensor) -> None:

@@ -59,12 +59,14 @@ def test_pixels_are_standardised_by_the_training_part_alone(save: Save) -> None:
     for content in (x, (x / 255 - 7).astype(np.float64), x.astype(np.float16)):
         config = save(x_train=content, y_train=labels(100), x_test=np.zeros_like(content[:9]), y_test=labels(9))
         found = splits.load(config, CPU)
-        assert found.train.images.mean().item() == pytest.approx(0, abs=1e-4)
-        assert found.train.images.std(unbiased=False).item() == pytest.approx(1, rel=1e-4)
+        assert found.train.pictures(found.train.rows).mean().item() == pytest.approx(0, abs=1e-4)
+        assert found.train.pictures(found.train.rows).std(unbiased=False).item() == pytest.approx(1, rel=1e-4)
         raw = torch.from_numpy(content.astype(np.float64))[found.validation.rows]
         whole = torch.from_numpy(content.astype(np.float64))[found.train.rows]
         expected = (raw - whole.mean()) / whole.std(unbiased=False)
-        torch.testing.assert_close(found.validation.images[:, 0].double(), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            found.validation.pictures(found.validation.rows)[:, 0].double(), expected, rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize(

@@ -51,14 +51,16 @@ def test_a_part_of_a_part_is_the_same_images(mnist: splits.Dataset, data_dir: st
     order = torch.randperm(50_000, generator=torch.Generator().manual_seed(1))
     part = mnist.train.take(order[:500]).head(300).take(torch.arange(299, -1, -3))
     rows = seeding.stratified_split(labels, (10_000,), 0)[1][order[:300].numpy()][::-3]
-    np.testing.assert_allclose(part.images[:, 0], (images[rows] / 255 - 0.1307) / 0.3081, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        part.pictures(part.rows)[:, 0], (images[rows] / 255 - 0.1307) / 0.3081, rtol=0, atol=1e-6
+    )
     assert part.labels.tolist() == labels[rows].tolist()
 
 
 def test_images_are_standardised(mnist: splits.Dataset) -> None:
     assert mnist.image_shape == (1, 28, 28)
-    assert mnist.train.images.mean().item() == pytest.approx(0, abs=2e-3)
-    assert mnist.train.images.std().item() == pytest.approx(1, abs=2e-3)
+    assert mnist.train.pictures(mnist.train.rows).mean().item() == pytest.approx(0, abs=2e-3)
+    assert mnist.train.pictures(mnist.train.rows).std().item() == pytest.approx(1, abs=2e-3)
 
 
 @pytest.mark.parametrize("seed", [0, 7])

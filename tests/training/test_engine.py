@@ -40,7 +40,7 @@ def reference(model: nn.Module, part: splits.Examples, config: OptimConfig, rows
     for step, own in enumerate(rows):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * 0.5**step * group["lr_factor"]
-        loss = cross_entropy(model(part.images[own]), part.labels[own])
+        loss = cross_entropy(model(part.pictures(part.rows)[own]), part.labels[own])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -123,7 +123,7 @@ def test_a_new_family_is_trained_by_its_own_forward(part: splits.Examples) -> No
     rows = torch.arange(32)
     with seeding.global_stream(0, "init", torch.device("cpu")):
         model = Subclassed((1, 28, 28), 10, ModelConfig(width=4))
-    expected = cross_entropy(built(width=4)(-part.images[rows]), part.labels[rows]).item()
+    expected = cross_entropy(built(width=4)(-part.pictures(part.rows)[rows]), part.labels[rows]).item()
     stepper = chosen(model, part, OptimConfig())
     stepper.step(rows, 0.01)
     assert stepper.mean_loss() == pytest.approx(expected, rel=1e-6)

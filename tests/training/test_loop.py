@@ -100,7 +100,7 @@ def test_evaluation_is_the_mean_over_all_images(data_dir: str) -> None:
     loss, error = scoring.evaluate(model, part)
     model.eval()
     with torch.no_grad():
-        log_p = model(part.images).double().log_softmax(1)
+        log_p = model(part.pictures(part.rows)).double().log_softmax(1)
     assert loss == pytest.approx(-log_p[torch.arange(2345), part.labels].mean().item(), rel=1e-6)
     assert error == pytest.approx((log_p.argmax(1) != part.labels).double().mean().item())
 
@@ -116,7 +116,7 @@ def test_one_step_of_sgd_by_hand(data_dir: str) -> None:
     part = dataset.train.take(splits.subset(dataset.train.labels, 10, config.seed))
     with seeding.global_stream(config.seed, "init", torch.device("cpu")):
         model = models.build(config.model, (1, 28, 28), 10)
-    log_p = model(part.images).log_softmax(1)
+    log_p = model(part.pictures(part.rows)).log_softmax(1)
     (-log_p[torch.arange(10), part.labels].mean()).backward()
     with torch.no_grad():
         for parameter in model.parameters():

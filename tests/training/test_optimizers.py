@@ -69,7 +69,7 @@ def test_a_clipped_step_is_as_long_as_clip_says(data_dir: str) -> None:
     part = splits.load(DataConfig(dir=data_dir), CPU).train.take(torch.arange(32))
     model = small_cnn()
     before = parameters_to_vector(model.parameters()).detach()
-    loss = cross_entropy(model(part.images), part.labels)
+    loss = cross_entropy(model(part.pictures(part.rows)), part.labels)
     norm = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]).norm().item()
     for most, moved in ((norm / 3, norm / 3), (norm * 3, norm)):
         stepper = chosen(small_cnn(), part, OptimConfig("sgd", momentum=0.0, clip=most))

@@ -39,7 +39,7 @@ def gradients(model: CNN, part: splits.Examples, rows: Tensor) -> tuple[Tensor, 
 def test_gradients_by_hand_are_those_of_autograd(part: splits.Examples, batch: int, shape: dict) -> None:
     rows = batches(len(part), batch)[0]
     plain, model = built(**shape), built(**shape)
-    expected = cross_entropy(plain(part.images[rows]), part.labels[rows], reduction="none")
+    expected = cross_entropy(plain(part.pictures(part.rows)[rows]), part.labels[rows], reduction="none")
     expected.mean().backward()
     losses, gradient = gradients(model, part, rows)
     torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-6)
@@ -56,7 +56,7 @@ def test_dropout_by_hand_is_autograds_through_the_same_mask(part: splits.Example
         losses, gradient = gradients(model, part, rows)
         torch.manual_seed(3)
         Dropout(0.4).fill(mask)
-    features = plain.hidden(torch.relu(plain.first(part.images[rows]))).flatten(1) * mask[0].T
+    features = plain.hidden(torch.relu(plain.first(part.pictures(part.rows)[rows]))).flatten(1) * mask[0].T
     expected = cross_entropy(plain.head(features), part.labels[rows], reduction="none")
     expected.mean().backward()
     torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-6)

@@ -42,11 +42,6 @@ class Examples:
         """-mean / std on the pixels' device; made once, because making it waits for the device."""
         return torch.tensor(-self.about.mean / self.about.std, device=self.pixels.device)
 
-    @property
-    def images(self) -> Tensor:
-        """All images of the part, (n, channels, height, width), float32, standardised; made anew at each call."""
-        return self.pictures(self.rows)
-
     def pictures(self, rows: Tensor) -> Tensor:
         """The images (batch, channels, height, width) at `rows` of the pixels, float32, standardised."""
         return self.standardise(self.pixels[rows].float())
