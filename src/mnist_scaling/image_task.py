@@ -61,8 +61,9 @@ class ImageTask(Task):
         return {**values, "trial.stage": stage}
 
     def defaults(self, values: Values) -> Values:
-        """Those of `RunConfig`, with the keys of the run's own family."""
-        return _plain(RunConfig(model=config.model_config(name := values["model.name"])(name=name)))
+        """Those of `RunConfig`, with the keys of the run's own family, whose name is a setting where it is another."""
+        own = _plain(RunConfig(model=config.model_config(name := values["model.name"])(name=name)))
+        return {**own, "model.name": RunConfig().model.name}
 
     def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         """One run (`training.loop`)."""
