@@ -30,7 +30,7 @@ from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted,
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, settings_laws_record, tuning_change_record
-from mnist_scaling.reporting.words.fit_sentences import fit_summary
+from mnist_scaling.reporting.words.fit_sentences import fit_summary, left_out_of
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.study import layout, missing
 from mnist_scaling.study.columns import label
@@ -138,7 +138,10 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     """Everything that is asked for of one arm."""
     table, left_out = source.table(arm)
     _act(config, [*table.inputs])
-    result = analyse(table, config.options(source.classes))
+    try:
+        result = analyse(table, config.options(source.classes))
+    except InputError as error:
+        raise InputError(f"{error} {left_out_of(left_out)}".strip()) from None
     record = fit_record(result)
     if config.asked and result.model is not None and (off := result.headline.asked.why):
         raise InputError(f"`predict` must be a point that the model has. {off}")

@@ -84,11 +84,9 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     named = [(of_number(one), one) for one in quoted if one.interval.known]
     doubts += [(LOW, "these cells do not tell all numbers")] * (len(named) < len(quoted))
     for level in (LOW, FAIR):
-        shown, rest = (
-            [estimate(one.interval) for own, one in named if (own.trust == level) is at] for at in (True, False)
-        )
-        every = f"all numbers{' but ' * bool(rest)}{listing(rest)}"
-        doubts += [(level, f"{level} for {every if len(rest) < len(shown) > 3 else listing(shown)}")] * bool(shown)
+        shown = [estimate(one.interval) for own, one in named if own.trust == level]
+        many = f"{len(shown)} of its {len(named)} numbers by themselves, as the page's table says"
+        doubts += [(level, f"{level} for {many if len(shown) > 3 else listing(shown)}")] * bool(shown)
     return graded([*of_cells, *doubts])
 
 

@@ -59,6 +59,9 @@ class PlanConfig(RowsConfig):
             f"{self.target!r}: choose one of them.",
         )
         for key, value in self.cell.items():
+            inner = next(iter(value), "…") if isinstance(value, Mapping) else ""
+            rule = f"`target` must name columns of the table, but got target.{key}.{inner}"
+            require(not inner, f"{rule}: give target.{inner}=….")
             number = isinstance(value, int | float) and not isinstance(value, bool)
             require(
                 number and value > 0 if key in SIZES else isinstance(value, int | float | str),

@@ -69,8 +69,14 @@ def uncertified(studied: Studied) -> Card:
     judged, rows = int(said.isin([YES, NO]).sum()), said.index[said == NO]
     if not judged:
         return Card(NOT_APPLICABLE, "Nothing was tuned here, or no cell has a certificate of it.")
-    why = "a value lies at an edge, or further trials should gain more than a cell's noise"
-    cause = f"Not certified as tuned: {len(rows)} of {judged} cells: {why}."
+    edges, gain, noise = studied.cells.reindex(rows, columns=["edges", "expected_gain", "noise"]).T.to_numpy()
+    at_edge = sum(isinstance(edge, str) and bool(edge) for edge in edges)
+    size = f" ({100 * gain[0]:.2g} % against {100 * noise[0]:.2g} %)" if len(rows) == 1 and not at_edge else ""
+    why = [f"in {at_edge} a value lies at an edge"] * bool(at_edge)
+    why += [f"in {len(rows) - at_edge} further trials should gain more than a cell's noise{size}"] * (
+        at_edge < len(rows)
+    )
+    cause = f"Not certified as tuned: {len(rows)} of {judged} cells: {', '.join(why)}."
     remedy = flags.kind(flags.UNCERTIFIED).remedy
     return _card(rows, f"All {judged} cells are certified as tuned.", cause, remedy, (TRIALS,))
 

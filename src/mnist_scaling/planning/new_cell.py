@@ -29,8 +29,9 @@ from mnist_scaling.settings.setting_laws import prior, setting_laws
 from mnist_scaling.study import layout, records
 from mnist_scaling.study.tables.csv_table import at_axes
 
-LARGER, TRIED, SAME = 16.0, 32, 0.02
-"""For a budget so many sizes are tried, up to so many times the largest; difference in C at which a cell takes it."""
+LARGER, TRIED, MOST_WHOLE, SAME = 16.0, 32, 200, 0.02
+"""For a budget so many sizes are tried, up to so many times the largest, and whole ones of the grid where they are no
+more than that; difference in C at which a cell takes it."""
 
 NEAREST, FEWEST = 3, 6
 """Cells whose selected settings stand in where a key has no law; cells that say how the error goes with the loss."""
@@ -118,7 +119,7 @@ def extrapolated(cells: pd.DataFrame, column: str, axes: Mapping[str, float]) ->
 
 
 def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
-    """The cell whose loss is lowest, by the model's median, of those that take no more than this compute."""
+    """The cell of the lowest predicted loss of those that take no more than this compute."""
     flops, costs = float(target["flops"]), of.costs["flops"]
     require(len(target) == 1, "`target.flops` must stand alone, because it chooses the rest: leave the others out.")
     rule = f"`target.flops` must not lie below the smallest compute that was measured, {costs.min():.4g}"
@@ -129,7 +130,7 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     rule = f"A cell must take the {flops:.4g} FLOPs that were asked for"
     beyond = f"none does within the study's data and {LARGER:g} times its sizes"
     require(bool(cells), f"{rule}, but {beyond}: give fewer, or the cell itself by N and D or the study's axes.")
-    return min(cells, key=lambda cell: float(np.median(log_loss(of, cell.at))))
+    return min(cells, key=lambda cell: float(np.median(loss_draws(of.model, cell.at, np.random.default_rng(0)))))
 
 
 def _cells_of(of: Studied, flops: float) -> Iterator[NewCell]:
@@ -145,7 +146,10 @@ def _cells_of(of: Studied, flops: float) -> Iterator[NewCell]:
             yield NewCell({}, {}, {"N": float(n), "D": float(d), "C": flops}, "the model's best size")
     elif of.is_study and None not in axes:
         amounts = of.cells[axes[1]].astype(float)
-        for size in np.unique(tried.round()) if (sizes % 1 == 0).all() else tried:
+        if (sizes % 1 == 0).all():  # each whole size within the grid, if these are few, and some beyond
+            inside = np.arange(sizes.min(), sizes.max() + 1)
+            tried = np.union1d(tried.round(), inside if len(inside) <= MOST_WHOLE else [])
+        for size in tried:
             cell = most = at_levels(of, size, amounts.max())
             amount = float(amounts.max())
             for _ in range(2):  # C is nearly proportional to the amount of data

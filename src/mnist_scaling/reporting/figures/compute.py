@@ -80,7 +80,8 @@ def compute(study: Study) -> Compute | Missing:
 def frontier(study: Study) -> View | Missing:
     """N*(C) and D*(C) by every method that has points: columns C, N, D, method.
 
-    `names` are the frontiers by method, and the smallest and largest C, N and D that were run.
+    `names` are the frontiers by method, the smallest and largest C, N and D that were run, and the largest C whose
+    best model leaves some examples (0 where none takes all).
     """
     if study.roles.size is None or study.roles.data is None:
         what = "grid holds one of them still" if study.is_study else "table has one of them still, or not at all"
@@ -91,11 +92,14 @@ def frontier(study: Study) -> View | Missing:
     if not optima:
         return Missing(f"No method found a frontier. {absent}")
     if last := study.fits.headline.examples_last:
-        absent += f" Beyond C = {power_of_ten(last)} the best D is more than all the examples there are."
+        absent += (
+            f" Beyond C = {power_of_ten(last)}, the dotted line, the law's best D is more than all the examples there "
+            'are, so no run can have its N* and D*, which are hollow there: "Which model for which compute?" has what can.'
+        )
     best = pd.concat([best_sizes(f).assign(method=k) for k, f in optima.items()])
     ran = {k: (study.cells if study.cells[k].notna().all() else best)[k] for k in ("C", "N", "D")}
     ranges = {k: (float(values.min()), float(values.max())) for k, values in ran.items()}
-    return View(best, note=absent, names=(optima, ranges))
+    return View(best, note=absent, names=(optima, ranges, last))
 
 
 QUALITIES = {
@@ -186,7 +190,7 @@ def draw_compute(data: Compute) -> Figure:
 def draw_frontier(data: View) -> Figure:
     """N*(C) and D*(C) by every method; the band is the range that was run."""
     figure = style.new_figure(height=3.3)
-    optima, ranges = data.names
+    optima, ranges, last = data.names
     for axes, variable, name in zip(figure.subplots(1, 2), "ND", ("parameters", "examples seen"), strict=True):
         axes.axhspan(*ranges[variable], color=style.GRID, alpha=0.45, linewidth=0)
         for (method, front), colour, marker in zip(optima.items(), style.KINDS, MARKERS, strict=False):
@@ -196,6 +200,10 @@ def draw_frontier(data: View) -> Figure:
                 best["C"], best[variable], marker, color=colour, markersize=4, alpha=0.85,
                 label=f"{METHODS[method]}: {slope}",
             )  # fmt: skip
+            if method == "parametric" and last:
+                far = best[best["C"] > last]
+                axes.plot(far["C"], far[variable], marker, markersize=4, mec=colour, mfc="white")
+                axes.axvline(last, color=style.MUTED, linestyle=":", linewidth=1)
             if exponent.known:
                 c, y = np.log(best["C"]), np.log(best[variable])
                 axes.plot(best["C"], np.exp(y.mean() + exponent.value * (c - c.mean())), color=colour, linewidth=1.1)

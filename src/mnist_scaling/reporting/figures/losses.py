@@ -200,8 +200,7 @@ def loss_map(study: Study) -> LossMap | Missing:
     notes = [f"{holes} of {table.size} places hold no loss: hatched."] if holes else []
     lost = len(study.cells) - len(cells)
     notes += [f"Left out, because N or D is not known: {plural(lost, 'cell')}."] if lost else []
-    beyond = f"Of the red line's {len(best)} budgets, {off} have their best N and D beyond these cells."
-    notes += [beyond] if off else []
+    notes += ["Where the red line ends, the best N and D of a budget lie beyond these cells."] if off else []
     law = law_at(study, N=fine[0][:, None], D=fine[1][None])
     names = (f"{study.call('N')} N", f"{study.call('D')} D", f"{study.call('loss')}{study.unit}")
     whole = law if law is not None and law.shape == (FINE, FINE) else None

@@ -51,7 +51,7 @@ def _section(section: Section) -> dict[str, Any]:
         "svg": section.svg,
         "file": section.file,
         "cells": section.cells,
-        "numbers": TextTable(["number", "value and 95 % interval", "trust", "slot of the question's file"], rows),
+        "numbers": TextTable(["number", "value and 95 % interval", "trust", "name in its JSON file"], rows),
         "effort": f"{plural(record['cells'], 'cell')}, {record['minutes']:.1f} minutes of runs, added up.",
         "commands": [
             shlex.join(["python", "-m", "mnist_scaling.train", "-m", *study["overrides"]])

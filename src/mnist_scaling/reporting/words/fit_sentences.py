@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from markupsafe import Markup
 
@@ -133,8 +134,13 @@ def _rows(fits: Fits) -> Iterator[Part]:
     if data.masked:
         yield Sentence(f"Left out at chance: {plural(len(data.masked), 'row')} (mask_chance=true)", tone.WARNING)
     if data.left_out:
-        reasons = " or ".join(sorted({row["why"] for row in data.left_out}))
-        yield Sentence(f"Left out: {plural(len(data.left_out), 'row')} with {reasons}", tone.WARNING)
+        yield Sentence(left_out_of(data.left_out), tone.WARNING)
+
+
+def left_out_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which rows of a table are not in the fit, and why; empty where all are."""
+    reasons = " or ".join(sorted({row["why"] for row in rows}))
+    return f"Left out: {plural(len(rows), 'row')} with {reasons}" if rows else ""
 
 
 def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:

@@ -52,7 +52,7 @@ OF_ARMS = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
 
 _WORDS = {
     "N_exponent": (10, 1, "ten times the compute is best spent on {} times the parameters"),
-    "D_exponent": (10, 1, "and on {} times the data"),
+    "D_exponent": (10, 1, "ten times the compute is best spent on {} times the data"),
     "loss_exponent": (10, -1, "ten times the compute, spent like that, leaves {} of the loss"),
 }
 """What an exponent says: how many times as much, its sign, and what comes of that."""
@@ -113,8 +113,9 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     head = ["number", "value", f"{fits.level} interval", "trust", "in words"]
     if brief:
         hold = f"; losses hold {sizes}{unlimited}" if sizes else ""
-        top = f" = {power_of_ten(headline.at['C'])}" if "C" in headline.at else ""
-        note = f"C_max{top} is the largest compute{hold}." if headline.loss else ""
+        top = power_of_ten(headline.loss[0].C / headline.loss[0].reach) if headline.loss else ""
+        counted = "" if "C" in headline.at else ", with C = 6 N D"
+        note = f"C_max = {top} is the largest compute{counted}{hold}." if headline.loss else ""
         rows = [row for row in rows if row[2].known and row[0] not in ("misfit", "asked")]
         return TextTable(head[:4], [[name, *_shown(one), trust_in(fits, key, 1)] for key, name, one, _ in rows], note)
     return TextTable(head, [[name, *_shown(one), trust_in(fits, key), words] for key, name, one, words in rows], note)
