@@ -71,11 +71,10 @@ def uncertified(studied: Studied) -> Card:
         return Card(NOT_APPLICABLE, "Nothing was tuned here, or no cell has a certificate of it.")
     edges, gain, noise = studied.cells.reindex(rows, columns=["edges", "expected_gain", "noise"]).T.to_numpy()
     at_edge = sum(isinstance(edge, str) and bool(edge) for edge in edges)
-    size = f" ({100 * gain[0]:.2g} % against {100 * noise[0]:.2g} %)" if len(rows) == 1 and not at_edge else ""
+    others = len(rows) - at_edge
+    size = f" ({100 * gain[0]:.2g} % against {100 * noise[0]:.2g} %)" if others == len(rows) == 1 else ""
     why = [f"in {at_edge} a value lies at an edge"] * bool(at_edge)
-    why += [f"in {len(rows) - at_edge} further trials should gain more than a cell's noise{size}"] * (
-        at_edge < len(rows)
-    )
+    why += [f"in {others} further trials should gain more than a cell's noise{size}"] * bool(others)
     cause = f"Not certified as tuned: {len(rows)} of {judged} cells: {', '.join(why)}."
     remedy = flags.kind(flags.UNCERTIFIED).remedy
     return _card(rows, f"All {judged} cells are certified as tuned.", cause, remedy, (TRIALS,))

@@ -93,8 +93,8 @@ def frontier(study: Study) -> View | Missing:
         return Missing(f"No method found a frontier. {absent}")
     if last := study.fits.headline.examples_last:
         absent += (
-            f" Beyond C = {power_of_ten(last)}, the dotted line, the law's best D is more than all the examples there "
-            'are, so no run can have its N* and D*, which are hollow there: "Which model for which compute?" has what can.'
+            f" Beyond C = {power_of_ten(last)}, the dotted line, the best D is more than all the examples there are: "
+            'N* and D* are hollow there, because no run can have them. "Which model for which compute?" has what can.'
         )
     best = pd.concat([best_sizes(f).assign(method=k) for k, f in optima.items()])
     ran = {k: (study.cells if study.cells[k].notna().all() else best)[k] for k in ("C", "N", "D")}
