@@ -115,14 +115,14 @@ def test_what_one_rate_costs_at_the_largest_cell() -> None:
         studies = [str(ROOT / "multirun/reference" / name) for name in ("lr_one", other)]
         pair = compare.compared(CompareConfig(studies=studies, out="c", exponents=False))
         assert f"{estimate(pair.largest.exp(), gap=' ')} times" in text
-    for name, said in (("lr_one", "the slopes there are {} and {}"), ("lr_tuned", "where tuning gives {} and {}")):
+    for name, said in (("lr_one", "the slopes there are {} and {}"), ("lr_tuned", "where tuning gives {} and {}"), ("lr_tuned_twin", "and {} and {} when it is done again")):
         headline = json.loads((ROOT / f"multirun/reference/{name}/fits.json").read_text())["headline"]
         assert said.format(*(estimate(read(Interval, headline[f"slope_{k}"]), gap=" ") for k in "ND")) in text
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert "costs 24 % [11, 38] of loss at the largest network" in readme
     answer = json.loads((ROOT / "multirun/reference/answers/learning_rate.json").read_text())
-    lower = -read(Interval, answer["numbers"]["one_slope_N_difference"])
-    assert f"lowers the slope in N there by {estimate(lower, gap=' ')}" in readme
+    lower = -read(Interval, answer["numbers"]["one_slope_D_difference"])
+    assert f"lowers the slope in D there by {estimate(lower, gap=' ')}" in readme
 
 
 def test_the_best_depth_falls_with_the_size_as_the_reference_study_says() -> None:

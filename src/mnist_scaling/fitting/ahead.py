@@ -71,8 +71,7 @@ def losses_ahead(model: Model, cost: Cost | None) -> tuple[Sequence[LossAhead], 
     """The lowest loss that up to so many times the largest compute reaches: a running minimum of each surface.
 
     Those at budgets of the table that show at which sizes, then one for each of `REACHES`, and some of the surfaces;
-    nothing where the table has no compute. Over N and D each surface is at its own best size, and N and D are the
-    medians of these (`_lowest`).
+    nothing where the table has no compute. Over N and D the places are medians of the surfaces' best sizes (`_lowest`).
     """
     ahead = _ahead(model, cost)
     if ahead is None:
@@ -148,10 +147,11 @@ def _ahead(model: Model, cost: Cost | None) -> _Ahead | None:
 def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]], Array, Array]:
     """Places, every surface's lowest ln loss so far, and its ln N or NaN, at ascending budgets, shape (draws, m).
 
-    Where most surfaces have no optimum, or the rows lie near a line, all are read at one place instead: N and D share
-    what the budget adds to the cell of the largest compute. So are larger budgets among those that are quoted, lest the
-    loss jump between the two. From where that takes more examples than there are, it is all of them instead, and the
-    size that they leave.
+    At budgets of the table a loss is that of one place, the median of the surfaces' best sizes, since a surface may
+    be lowest where no row is; beyond, each surface has its own. Where most surfaces have no optimum, or the rows lie
+    near a line, all are read at one place: N and D share what the budget adds to the cell of the largest compute. So
+    are larger budgets among those that are quoted, lest the loss jump between the two. From where that takes more
+    examples than there are, it is all of them instead, and the size that they leave.
     """
     at = largest_cell(model.rows)
     minima = valley(model.posterior.log_loss, model.posterior.axes, cost, log_c)
@@ -166,15 +166,11 @@ def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]
     short = np.logical_or.accumulate(log_d > most + CLOSE)
     log_d, has = np.where(short, most, log_d), has & ~short
     log_n = np.where(short, (log_c - cost.constant - cost.kappa_d * log_d) / cost.kappa_n, log_n)
-    values = np.where(has, minima.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
+    values = np.where(has & beyond, minima.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
     sizes = zip(np.exp([log_n, log_d]).T.tolist(), has.tolist(), short.tolist(), strict=True)
     places = [{"N": n, "D": d, "optimal": best, "all_examples": full or None} for (n, d), best, full in sizes]
     best_n = np.where(has, minima.log_n, np.where(short, log_n, np.nan))
-    # A surface may be lowest where no row is: that must not reach into budgets of the table whose place is known.
-    last = max(int(np.count_nonzero(~beyond)) - 1, 0)
-    for alike in (np.flatnonzero(has & ~beyond), np.flatnonzero(~has & ~beyond), np.arange(last, len(log_c))):
-        values[:, alike] = np.minimum.accumulate(values[:, alike], axis=1)
-    return places, values, best_n
+    return places, np.minimum.accumulate(values, axis=1), best_n
 
 
 def lowest_at(model: Model, cost: Cost, log_c: float) -> tuple[dict[str, Any], Array]:

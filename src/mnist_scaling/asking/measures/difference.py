@@ -63,7 +63,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
             comparison = None
         slopes = dict(comparison.slopes) if comparison else {}
         if comparison and keys.at_largest:
-            slopes |= {one.parameter: one for one in quoted_differences(comparison.cells, Options())}
+            slopes |= {one.parameter: one for one in quoted_differences(comparison.surfaces, Options())}
         for key, what in {**EXPONENTS, **(SLOPES if keys.at_largest else {})}.items():
             slope = slopes.get(key, Difference())
             for one, interval in ((reference, slope.a), (arm, slope.b)):
