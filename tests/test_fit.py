@@ -625,3 +625,11 @@ def test_a_loss_at_a_known_place_is_not_that_of_a_surface_that_is_lower_where_no
     there = of.model.loss(N=np.log(asked.at["N"]), D=np.log(asked.at["D"]))
     assert (asked.low, asked.high) == pytest.approx((there.low, there.high), rel=0.01)
     assert asked.low > 0.9 * asked.value
+
+
+@pytest.mark.parametrize("name", ["converged", "lr_fixed", "width_x_data"])
+def test_the_least_loss_never_rises_with_the_budget(name: str) -> None:
+    headline = json.loads((Path(__file__).parents[1] / f"multirun/reference/{name}/fits.json").read_text())["headline"]
+    for end in ("value", "low", "high"):
+        losses = [one[end] for one in sorted(headline["sizes"], key=lambda one: one["C"])]
+        assert losses == sorted(losses, reverse=True)

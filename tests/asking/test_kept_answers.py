@@ -115,7 +115,11 @@ def test_what_one_rate_costs_at_the_largest_cell() -> None:
         studies = [str(ROOT / "multirun/reference" / name) for name in ("lr_one", other)]
         pair = compare.compared(CompareConfig(studies=studies, out="c", exponents=False))
         assert f"{estimate(pair.largest.exp(), gap=' ')} times" in text
-    for name, said in (("lr_one", "the slopes there are {} and {}"), ("lr_tuned", "where tuning gives {} and {}"), ("lr_tuned_twin", "and {} and {} when it is done again")):
+    for name, said in (
+        ("lr_one", "the slopes there are {} and {}"),
+        ("lr_tuned", "where tuning gives {} and {}"),
+        ("lr_tuned_twin", "and {} and {} when it is done again"),
+    ):
         headline = json.loads((ROOT / f"multirun/reference/{name}/fits.json").read_text())["headline"]
         assert said.format(*(estimate(read(Interval, headline[f"slope_{k}"]), gap=" ") for k in "ND")) in text
     readme = " ".join((ROOT / "README.md").read_text().split())

@@ -117,20 +117,18 @@ class Mirror:
                 # Optuna refuses choices that differ within a study, and a range may have grown.
                 ranges = {key: search_space.joined(cell.space[key], own) for key, own in trial.ranges.items()}
                 shown = frozen(trial, ranges, user_attrs={"origin": trial.origin})
-                path = self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
                 try:
-                    ended = datetime.fromtimestamp(path.stat().st_mtime)
+                    shown.datetime_start, shown.datetime_complete = self._times(cell, trial)
                 except FileNotFoundError:  # the run failed with all others, and was deleted meanwhile
                     break
-                shown.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)
-                shown.datetime_complete = ended
                 study.add_trial(shown)
                 n_there += 1
             self._studies[cell.name] = study, n_there
 
     def _add_grid(self) -> None:
         """The grid as one study, whose parameters are its axes, made anew where a cell's best trial is another now."""
-        best_of = [self._best[name] for name in sorted(self._best)]  # the same in whichever order they came
+        there = [one for one in self._best.values() if self._record(*one).is_file()]
+        best_of = sorted(there, key=lambda one: (self._times(*one)[1], one[0].name))
         axes = pd.DataFrame([dict(cell.axes) for cell, _ in best_of])
         ranges: dict[str, BaseDistribution] = {
             str(axis): CategoricalDistribution(sorted(axes[axis].unique().tolist(), key=str)) for axis in axes
@@ -139,6 +137,8 @@ class Mirror:
             optuna.create_trial(value=one.value, params=params, distributions=ranges, user_attrs=dict(one.params))
             for params, (_, one) in zip(axes.to_dict("records"), best_of, strict=True)
         ]
+        for shown, one in zip(trials, best_of, strict=True):
+            shown.datetime_start, shown.datetime_complete = self._times(*one)
         name = _prefix(self._url, self._folder) + GRID
         assert self._storage is not None
         if name in self._names:
@@ -151,6 +151,14 @@ class Mirror:
         losses = pd.Series([one.value for _, one in best_of], pd.MultiIndex.from_frame(axes))
         _write_note(made, _table_of(losses))
         self._names.add(name)
+
+    def _record(self, cell: Cell, trial: Trial) -> Path:
+        return self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
+
+    def _times(self, cell: Cell, trial: Trial) -> tuple[datetime, datetime]:
+        """When a trial began and ended, by its record."""
+        ended = datetime.fromtimestamp(self._record(cell, trial).stat().st_mtime)
+        return ended - timedelta(seconds=trial.seconds or 0.0), ended
 
     def _study(self, cell: Cell) -> tuple[optuna.Study, int]:
         """A cell's study, and how many trials it has."""
@@ -197,7 +205,8 @@ def _table_of(losses: pd.Series) -> str:
     table.columns = pd.Index(map(str, table.columns), name=None)
     name = " \\ ".join(filter(None, [str(first), ", ".join(map(str, others))]))
     head, *rows = table.to_csv(sep="|", float_format="%.4f", index_label=name).splitlines()
-    return "\n".join(["The lowest val_loss of each cell's trials.\n", head, "---|" * (table.shape[1] + 1), *rows])
+    what = "The lowest val_loss of each cell's trials (a figure below has test losses).\n"
+    return "\n".join([what, head, "---|" * (table.shape[1] + 1), *rows])
 
 
 def _write_note(study: optuna.Study, text: str) -> None:
