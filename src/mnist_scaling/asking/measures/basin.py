@@ -80,7 +80,7 @@ def _edge(best: Interval, tried: Array) -> str:
         return f"outside those that were tried, {low:.2g} to {high:.2g}"
     if best.bounded and not low <= best.low <= best.high <= high:
         return f"its interval goes beyond those that were tried, {low:.2g} to {high:.2g}"
-    return "inside those that were tried"
+    return f"inside those that were tried, {low:.2g} to {high:.2g}"
 
 
 def _basin(design: Array, y: Array, tolerance: float) -> tuple[Interval, Interval]:
