@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,6 +119,12 @@ def test_what_the_runs_of_a_killed_sweep_have_left_is_taken_in(tmp_path: Path) -
         [workers.submit(one) for one in jobs]
         workers.flush()
     launcher = Launches(tmp_path)
+    with in_rounds(tmp_path, launcher) as workers:
+        other = replace(jobs[0], settings={**jobs[0].settings, "seed": 99})
+        assert not workers.submit(other).done()  # another run of the same number
+    with pytest.raises(KeyboardInterrupt), in_rounds(tmp_path, Launches(tmp_path, kill)) as workers:
+        [workers.submit(one) for one in jobs]
+        workers.flush()
     with in_rounds(tmp_path, launcher) as workers:
         found = [workers.submit(one) for one in jobs]
         assert [future.done() for future in found] == [True, False]

@@ -44,7 +44,8 @@ class Rounds(Workers):
             future.set_result(parcel)
             return future
         folder = Path(parcel.folder)
-        if (left := _outcome(folder)) is not None and left.record is not None:
+        left = _outcome(folder)
+        if left is not None and left.record is not None and left.record["config"] == dict(parcel.values):
             future.set_result(left)
             return future
         _write(folder / _JOB, parcel)
