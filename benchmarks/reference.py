@@ -160,7 +160,7 @@ def told(text: str, conf: Path) -> str:
 def summary(conf: Path) -> str:
     """A row for each answer at full scale: the numbers that its figure shows, else the first two of its sentence."""
     rows = [
-        "| question | what was measured, and its 95 % interval | cells | minutes | reports |",
+        "| `ask question=…` | what was measured, and its 95 % interval | cells | minutes | reports |",
         "|---|---|---|---|---|",
     ]
     for name in question_names(conf):
@@ -174,7 +174,7 @@ def summary(conf: Path) -> str:
             shown = [
                 f"{numbers[s].meaning}: {estimate(numbers[s].interval)}" for s in slots if numbers[s].interval.known
             ]
-            link = f"[{question.title}](questions.md#{question.title.lower().replace(' ', '-')})"
+            link = f"[{question.title}](questions.md#{question.title.lower().replace(' ', '-')})<br>`{name}`"
             pages = ", ".join(f"[{key}](reference/{key}/report.html)" for key in question.studies)
             if (REPORTS / name / layout.COMPARISON_PAGE).is_file():
                 pages += f", [compared](reference/{name}/{layout.COMPARISON_PAGE})"
