@@ -94,9 +94,10 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         rows = [one for one in overrides if re.split(r"[.=]", one)[0] in PLANNED]
         plan = shlex.join(["python", "-m", "mnist_scaling.plan", *rows])
         advised = f"{fits.answer.next} `{plan}` says where, and which runs would narrow these numbers.".strip()
-        if [*config.asked] == ["C"] and fits.headline.slope_N.known:
+        sizes = fits.headline.sizes
+        if [*config.asked] == ["C"] and sizes and config.asked["C"] >= sizes[0].C:
             look = f"{plan} target.flops={config.asked['C']:g} register=false"
-            advised += f" `{look}` names a model that can be trained for it, and its settings."
+            advised += f" `{look}` names a model for it, its settings, and the command that trains it."
         fits = replace(fits, answer=replace(fits.answer, next=advised))
     fits = replace(fits, data=data, config=asdict(config), command=command)
     text = json.dumps(plain(fits), indent=1, allow_nan=False) + "\n"

@@ -21,7 +21,7 @@ from mnist_scaling.config import JSON, build
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, growth, predictions
-from mnist_scaling.planning.new_cell import expect, place_of
+from mnist_scaling.planning.new_cell import NewCell, expect, place_of
 from mnist_scaling.planning.next_budget import next_budget
 from mnist_scaling.planning.next_runs import NextRuns, grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
@@ -29,7 +29,8 @@ from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import Part, Sentence, duration, plural
 from mnist_scaling.reporting.words import plan_words
-from mnist_scaling.study import layout, missing
+from mnist_scaling.study import identity, layout, missing
+from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.layout import found_folder
 
 TENTH = 0.1
@@ -161,7 +162,23 @@ def _predict(config: PlanConfig, of: Studied, again: str) -> Said:
     else:
         command = again.replace(" register=false", "") + ("" if own else " out=FOLDER")
     parts = plan_words.prediction(of, row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
-    return Said({"prediction": predictions.record(row), "command": command}, parts)
+    run = _one_run(of, cell, row) if of.counts is not None and cell.axes else ""
+    parts += [Sentence(run, lead="One run")] if run else []
+    return Said({"prediction": predictions.record(row), "command": command, "run": run}, parts)
+
+
+def _one_run(of: Studied, cell: NewCell, row: Mapping[str, str]) -> str:
+    """The command that trains such a model once, with the settings of a prediction."""
+    own = (of.source.study or {}).get(identity.IDENTITY, {})
+    ranges = own.get("ranges", {})
+    words = {key: str(row[column_of(key)]) for key in ranges if row.get(column_of(key))}
+    whole = {key for key in words if json.loads(ranges[key])["name"] == "IntDistribution"}
+    words = {k: f"{float(v):.0f}" if k in whole else f"{float(v):.3g}" for k, v in words.items()}
+    axes = {column_of(key): key for key in own.get("varying", ())}
+    words = {**own.get("settings", {}), **{axes[axis]: v for axis, v in cell.axes.items() if axis in axes}, **words}
+    # A name is that of an option of its config group, which brings the option's other keys.
+    typed = [f"{key.removesuffix('.name')}={value}" for key, value in words.items()]
+    return shlex.join(["python", "-m", "mnist_scaling.train", *typed])
 
 
 def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, float]:

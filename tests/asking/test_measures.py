@@ -289,10 +289,10 @@ def test_an_answer_is_trusted_as_far_as_its_cells_and_its_scale_and_names_number
 
     assert trusted({}) == ("high",)
     wide = {"a": Number(Interval(0.3, 0.2, 0.4), "slope"), "b": Number(Interval(1.0, 0.9, 1.1), "ratio", True)}
-    shown = [estimate(one.interval) for one in wide.values()]
-    assert trusted(wide) == ("fair", f"fair for {shown[0]} and {shown[1]}")
+    shown = [f"{one.meaning}, {estimate(one.interval)}" for one in wide.values()]
+    assert trusted(wide) == ("fair", f"fair for {shown[0]}; {shown[1]}")
     ratio = {"b": Number(Interval(1.0, 0.7, 1.2), "ratio", True)}
-    low = f"low for {estimate(ratio['b'].interval)}"
+    low = f"low for ratio, {estimate(ratio['b'].interval)}"
     assert trusted(wide | ratio) == ("low", low, f"fair for {shown[0]}")
     assert trusted({"a": Number(Interval(), "slope")}, rows, QUICK)[2] == "these cells do not tell all numbers"
     many = {f"x{i}": replace(wide["a"], interval=Interval(0.3, 0.2, 0.4 + i / 100)) for i in range(4)}

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
 
-from mnist_scaling import config
+from mnist_scaling import cli, config, plan
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
 from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
+from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.misfit.posterior import Model, surface
 from mnist_scaling.fitting.rows import make_table
@@ -129,6 +131,20 @@ def test_a_setting_stays_within_its_limits_and_a_mere_range_does_not_hold_it(of:
         found = expect(replace(of, source=replace(of.source, study=study)), place_of(of, FAR), np.random.default_rng(0))
         assert isinstance(found.settings["lr"], Interval)
         assert found.settings["lr"].value == expected
+
+
+def test_the_command_of_one_run_is_taken(tmp_path: Path) -> None:
+    """Of a kept study of another family, on other data or with another optimiser."""
+    for name in ("mlp", "fashion", "sgd"):
+        kept = Path(__file__).parents[2] / "multirun/reference" / name
+        target = {"width": 24, "data_fraction": 0.01}
+        said = plan.asked(PlanConfig(name=str(kept), target=target, register=False, bootstrap=QUICK))
+        command, *overrides = str(said.record["run"]).split("mnist_scaling.train ")[1].split()
+        with initialize_config_dir(str(Path(cli.conf_dir()).resolve())):
+            composed = compose("train", [command, *overrides])
+        assert composed.model.width == 24
+        assert name in (composed.model.name, composed.data.name.partition("_")[0], composed.optim.name)
+        assert 0.0005 < composed.optim.lr < 1
 
 
 @pytest.mark.parametrize("times", [4, 0.3])  # beyond the grid, and between its cells

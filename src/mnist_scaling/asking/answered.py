@@ -16,7 +16,7 @@ from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.text import estimate, listing
+from mnist_scaling.reporting.text import estimate
 from mnist_scaling.reporting.words.in_short import FAIR, LOW, doubt, graded, of_arms, reach
 from mnist_scaling.study.files import checksum
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -84,9 +84,9 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     named = [(of_number(one), one) for one in quoted if one.interval.known]
     doubts += [(LOW, "these cells do not tell all numbers")] * (len(named) < len(quoted))
     for level in (LOW, FAIR):
-        shown = [estimate(one.interval) for own, one in named if own.trust == level]
+        shown = [f"{one.meaning}, {estimate(one.interval)}" for own, one in named if own.trust == level]
         many = f"{len(shown)} of its {len(named)} numbers by themselves, as the page's table says"
-        doubts += [(level, f"{level} for {many if len(shown) > 3 else listing(shown)}")] * bool(shown)
+        doubts += [(level, f"{level} for {many if len(shown) > 3 else '; '.join(shown)}")] * bool(shown)
     return graded([*of_cells, *doubts])
 
 

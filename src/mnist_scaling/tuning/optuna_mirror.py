@@ -194,7 +194,11 @@ def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path
         rows = (
             f"| {name} | {f'{value:.5g}' if isinstance(value, float) else value} |" for name, value in values.items()
         )
-        text += "\n\n" + "\n".join([f"| best so far | trial {selected.index} |", "|---|---|", *rows])
+        text += "\n\n" + "\n".join(
+            [f"| best so far | trial {selected.index} ({selected.origin}) |", "|---|---|", *rows]
+        )
+        if (settings := len({tuple(sorted(trial.params.items())) for trial in trials})) < len(trials):
+            text += f"\n\nSome trials are of one setting: there are {settings}."
     _write_note(study, text)
 
 

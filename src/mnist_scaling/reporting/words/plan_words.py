@@ -175,7 +175,7 @@ def prediction(
     """A prediction, and the command that runs its cell in the study, or registers it, if there is one."""
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {count(v)}" for k, v in cell.at.items())
-    rows = [["loss of one cell, its scatter included", _interval(row, *LOSS)]]
+    rows = [["loss of a cell, the mean of its repeats", _interval(row, *LOSS)]]
     if row["predicted_error"]:
         rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
     for key in settings:
