@@ -56,7 +56,7 @@ def test_a_law_through_the_losses_is_held_against_no_noise() -> None:
 def test_what_has_compute_alone_has_no_best_size() -> None:
     loss = [LossAhead(reach=2.0, C=1e18, value=0.5, low=0.4, high=0.6)]
     found = replace(fits(slope_C=Interval(0.2, 0.1, 0.3), loss=loss), settings={"bootstrap": {"level": 0.95}})
-    assert quoted_table(found, brief=True).note == "C_max is the largest compute."
+    assert quoted_table(found, brief=True).note.replace("\xa0", " ") == "C_max = 5.0 × 10¹⁷ is the largest compute."
     names = [str(row[0]) for row in quoted_table(found).rows]
     assert names == ["−d ln L/d ln C", "misfit of ln L", "loss at 2 times the largest compute"]
     assert [plain(row[0]) for row in quoted_table(found, brief=True).rows][1:] == ["loss at 2 C<sub>max</sub>"]
@@ -64,14 +64,14 @@ def test_what_has_compute_alone_has_no_best_size() -> None:
 
 def test_predicted_losses_say_at_which_sizes() -> None:
     both = [LossAhead(0.5, 0.4, 0.6, reach=r, C=1e18, N=1e6, D=1e7, optimal=r == 2) for r in (2, 4)]
-    begins, settings = "C_max is the largest compute; losses hold ", {"bootstrap": {"level": 0.95}}
+    begins, settings = "C_max = 5.0 × 10¹⁷ is the largest compute; losses hold ", {"bootstrap": {"level": 0.95}}
     for losses, said in (
         (both[:1], "at the best size for it."),
         (both[1:], "if model and data grow together."),
         (both, "at the best size for it or, farther off, if model and data grow together."),
     ):
         found = replace(fits(loss=losses, slope_C=Interval(0.2, 0.1, 0.3)), settings=settings)
-        assert quoted_table(found, brief=True).note == begins + said
+        assert quoted_table(found, brief=True).note.replace("\xa0", " ") == begins + said
         assert [row[-1] for row in quoted_table(found).rows][-1] == said.split(", farther off, ")[-1].rstrip(".")
 
 

@@ -114,7 +114,7 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     if brief:
         hold = f"; losses hold {sizes}{unlimited}" if sizes else ""
         top = power_of_ten(headline.loss[0].C / headline.loss[0].reach) if headline.loss else ""
-        counted = "" if "C" in headline.at else ", with C = 6 N D"
+        counted = ", with C = 6 N D" if {*headline.at} == {"N", "D"} else ""
         note = f"C_max = {top} is the largest compute{counted}{hold}." if headline.loss else ""
         rows = [row for row in rows if row[2].known and row[0] not in ("misfit", "asked")]
         return TextTable(head[:4], [[name, *_shown(one), trust_in(fits, key, 1)] for key, name, one, _ in rows], note)
