@@ -3,6 +3,7 @@
     python benchmarks/comparison.py                 300 pairs for each of 56 settings: about 5 minutes
     python benchmarks/comparison.py --quick         40 pairs each
     python benchmarks/comparison.py --tuning        instead: equal arms with what tuning leaves in each cell
+    python benchmarks/comparison.py --slopes        instead: the slopes at the largest cell, 60 pairs each
     python benchmarks/comparison.py --json FILE     the numbers, too
 
 Grids of 7 x 5 and of 4 x 4 cells; 3 repeats per cell, whose noise of one run is 4 or 10 % of the loss; seeds that are
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison_coverage import RunNoise, Truth, comparison_coverage
+from comparison_coverage import RunNoise, Truth, comparison_coverage, slope_coverage
 
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Array
@@ -94,6 +95,20 @@ def measure_tuning(pairs: int, draws: int) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+SMOOTH = [RunNoise(0.05, 0.5, 5, tuning=size, reach=(reach, reach)) for size, reach in ((0.0, 0.0), (0.05, 0.8))]
+"""Repeats of five seeds, without luck and with much that neighbouring cells share."""
+
+
+def measure_slopes(pairs: int) -> Iterator[dict[str, Any]]:
+    """One record per noise of `SMOOTH` and truth, equal and other arms of the coupled law, on the larger grid."""
+    for noise, truth in product(SMOOTH, ("coupled, equal arms", "coupled, other exponents")):
+        law, a, change = TRUTHS[truth]
+        found = slope_coverage(
+            *grid(*GRIDS["7 x 5"]), Truth(get_law(law), a, a | change), noise, pairs, np.random.default_rng(7)
+        )
+        yield {"truth": truth, "tuning": noise.tuning, "coverage": {c.quantity: c.share for c in found}}
+
+
 def tuning_table(records: list[dict[str, Any]]) -> str:
     """As Markdown."""
     names = list(records[0]["coverage"])
@@ -131,9 +146,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="40 pairs for each setting instead of 300")
     parser.add_argument("--tuning", action="store_true", help="equal arms with what tuning leaves")
+    parser.add_argument("--slopes", action="store_true", help="the slopes at the largest cell")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
     pairs, draws = (40, 300) if arguments.quick else (300, 1000)
+    if arguments.slopes:
+        for record in measure_slopes(10 if arguments.quick else 60):
+            print(json.dumps(record), flush=True)
+        return
     if arguments.tuning:
         records = list(measure_tuning(pairs, draws))
         print(tuning_table(records))

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from law_coverage import Coverage, summary
 
-from mnist_scaling.fitting.comparing.comparison import DIFFERS, slopes, solve_slopes, verdict
+from mnist_scaling.fitting.comparing.comparison import DIFFERS, quoted_differences, slopes, solve_slopes, verdict
 from mnist_scaling.fitting.comparing.multiplier import Path, frontiers, lowest, multipliers, path, reach
 from mnist_scaling.fitting.comparing.pairing import Arm, match
 from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
+from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.rows import Table, make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -167,6 +168,24 @@ def comparison_coverage(
         for key, interval, value in _multipliers(surfaces, drawn, truth, level):
             seen.setdefault(key, []).append((interval, value))
     return [_counted(key, pairs) for key, pairs in seen.items()], {k: v / tables for k, v in said.items()}
+
+
+def slope_coverage(
+    n: Array, d: Array, truth: Truth, noise: RunNoise, tables: int, rng: np.random.Generator, draws: int = 300
+) -> list[Coverage]:
+    """How often the differences of both arms' slopes at the largest cell hold the truth, in simulated pairs."""
+    seen: dict[str, list[tuple[Interval, float]]] = {}
+    for _ in range(tables):
+        a, b = (replace(arm, tuned=noise.tuning > 0) for arm in simulate(n, d, truth, noise, rng))
+        surfaces = fit_surfaces(match(a, b))
+        at = np.log([n, d]).T[np.argmax(n * d)]
+        for one in quoted_differences(surfaces, Options(draws=draws)):
+            if one.parameter in (keys := {"slope_N": 0, "slope_D": 1}):
+                step = 1e-3 * np.eye(2)[keys[one.parameter]]
+                y_a, y_b = truth.logs(np.stack([at - step, at + step]))
+                exact = float((y_a[1] - y_a[0] - y_b[1] + y_b[0]) / 2e-3)
+                seen.setdefault(one.parameter, []).append((one.difference, exact))
+    return [_counted(key, pairs) for key, pairs in seen.items()]
 
 
 def _multipliers(surfaces: Surfaces, drawn: Array, truth: Truth, level: float) -> Iterable[tuple[str, Interval, float]]:

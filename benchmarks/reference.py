@@ -112,7 +112,7 @@ def asked(name: str, conf: Path) -> tuple[Question, str]:
         found = with_measured_twin(question, scale, kept_tables)
         if is_kept(found, scale):
             return found, scale
-    return question, QUICK
+    return question, FULL if question.parts else QUICK
 
 
 def answered(name: str, conf: Path) -> Answer:

@@ -17,11 +17,11 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli, image_task
 from mnist_scaling.arms.reading import read
-from mnist_scaling.config import JSON, build
+from mnist_scaling.config import JSON, build, literal
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, growth, predictions
-from mnist_scaling.planning.new_cell import NewCell, expect, place_of
+from mnist_scaling.planning.new_cell import Expected, NewCell, expect, place_of
 from mnist_scaling.planning.next_budget import next_budget
 from mnist_scaling.planning.next_runs import NextRuns, grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
@@ -162,22 +162,26 @@ def _predict(config: PlanConfig, of: Studied, again: str) -> Said:
     else:
         command = again.replace(" register=false", "") + ("" if own else " out=FOLDER")
     parts = plan_words.prediction(of, row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
-    run = _one_run(of, cell, row) if of.counts is not None and cell.axes else ""
+    run = _one_run(of, cell, expected) if of.counts is not None and cell.axes else ""
     parts += [Sentence(run, lead="One run")] if run else []
     return Said({"prediction": predictions.record(row), "command": command, "run": run}, parts)
 
 
-def _one_run(of: Studied, cell: NewCell, row: Mapping[str, str]) -> str:
+def _one_run(of: Studied, cell: NewCell, expected: Expected) -> str:
     """The command that trains such a model once, with the settings of a prediction."""
     own = (of.source.study or {}).get(identity.IDENTITY, {})
     ranges = own.get("ranges", {})
-    words = {key: str(row[column_of(key)]) for key in ranges if row.get(column_of(key))}
-    whole = {key for key in words if json.loads(ranges[key])["name"] == "IntDistribution"}
-    words = {k: f"{float(v):.0f}" if k in whole else f"{float(v):.3g}" for k, v in words.items()}
-    axes = {column_of(key): key for key in own.get("varying", ())}
-    words = {**own.get("settings", {}), **{axes[axis]: v for axis, v in cell.axes.items() if axis in axes}, **words}
+    keys = {column_of(key): key for key in (*own.get("varying", ()), *ranges)}
+    values = {keys[axis]: value for axis, value in cell.axes.items() if axis in keys}
+    for column, found in expected.settings.items():
+        key = keys[column]
+        whole = key in ranges and json.loads(ranges[key])["name"] == "IntDistribution"
+        values[key] = found if isinstance(found, str) else round(found.value) if whole else float(f"{found.value:.3g}")
     # A name is that of an option of its config group, which brings the option's other keys.
-    typed = [f"{key.removesuffix('.name')}={value}" for key, value in words.items()]
+    typed = [
+        f"{key.removesuffix('.name')}={value if str(value).isidentifier() else literal(value)}"
+        for key, value in {**own.get("settings", {}), **values}.items()
+    ]
     return shlex.join(["python", "-m", "mnist_scaling.train", *typed])
 
 

@@ -147,6 +147,16 @@ def test_the_command_of_one_run_is_taken(tmp_path: Path) -> None:
         assert 0.0005 < composed.optim.lr < 1
 
 
+def test_a_choice_is_a_setting_of_one_run_as_it_is() -> None:
+    of = studied(FitConfig(name=str(Path(__file__).parents[2] / "multirun/reference/mlp"), bootstrap=QUICK))
+    cell = place_of(of, {"width": 24, "data_fraction": 0.01})
+    expected = replace(
+        expect(of, cell, np.random.default_rng(0)), settings={"dropout": "some", "batch_size": Interval(9.6)}
+    )
+    command = plan._one_run(of, cell, expected)
+    assert command.endswith("model.dropout=some optim.batch_size=10")
+
+
 @pytest.mark.parametrize("times", [4, 0.3])  # beyond the grid, and between its cells
 def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(tmp_path: Path, times: float) -> None:
     axes = {"width": (4, 8, 16, 32), "data_fraction": (0.015625, 0.03125, 0.0625, 0.125)}

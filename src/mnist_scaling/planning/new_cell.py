@@ -62,7 +62,7 @@ def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
     cell = replace(cell, at={**{k: float(np.exp(v)) for k, v in whole.items()}, **cell.at})
     if (rows := matching(of.cells, cell, of.source.rows.names)).any():
         row = f"row {of.cells.index[rows][0]} of {of.source.path}"
-        named = ", ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in cell.axes.items())
+        named = " ".join(layout.cell_parts(cell.axes))
         known = f"{row} is that cell{f' ({named})' if named else ''}, with its loss and settings"
         raise InputError(f"A cell must be predicted before it is run, but {known}: give another target.")
     return cell

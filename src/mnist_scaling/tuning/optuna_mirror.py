@@ -198,7 +198,7 @@ def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path
             [f"| best so far | trial {selected.index} ({selected.origin}) |", "|---|---|", *rows]
         )
         if (settings := len({tuple(sorted(trial.params.items())) for trial in trials})) < len(trials):
-            text += f"\n\nSome trials are of one setting: there are {settings}."
+            text += f"\n\nSome trials share a setting: there are {settings} settings."
     _write_note(study, text)
 
 
