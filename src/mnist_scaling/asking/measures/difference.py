@@ -56,14 +56,14 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
     notes: list[str] = []
     flags: list[Flag] = []
     for arm in others:
+        comparison, slopes = None, dict[str, Difference]()
         try:
             comparison = compare(_arm(reference, keys), _arm(arm, keys), options, twin)
+            slopes |= comparison.slopes
+            if keys.at_largest:
+                slopes |= {one.parameter: one for one in quoted_differences(comparison.surfaces, Options())}
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
-            comparison = None
-        slopes = dict(comparison.slopes) if comparison else {}
-        if comparison and keys.at_largest:
-            slopes |= {one.parameter: one for one in quoted_differences(comparison.surfaces, Options())}
         for key, what in {**EXPONENTS, **(SLOPES if keys.at_largest else {})}.items():
             slope = slopes.get(key, Difference())
             for one, interval in ((reference, slope.a), (arm, slope.b)):
