@@ -173,7 +173,7 @@ def comparison_coverage(
 def slope_coverage(
     n: Array, d: Array, truth: Truth, noise: RunNoise, tables: int, rng: np.random.Generator, draws: int = 300
 ) -> list[Coverage]:
-    """How often the differences of both arms' slopes at the largest cell hold the truth, in simulated pairs."""
+    """How often both arms' slopes at the largest cell, and their differences, hold the truth, in simulated pairs."""
     seen: dict[str, list[tuple[Interval, float]]] = {}
     for _ in range(tables):
         a, b = (replace(arm, tuned=noise.tuning > 0) for arm in simulate(n, d, truth, noise, rng))
@@ -183,8 +183,10 @@ def slope_coverage(
             if one.parameter in (keys := {"slope_N": 0, "slope_D": 1}):
                 step = 1e-3 * np.eye(2)[keys[one.parameter]]
                 y_a, y_b = truth.logs(np.stack([at - step, at + step]))
-                exact = float((y_a[1] - y_a[0] - y_b[1] + y_b[0]) / 2e-3)
-                seen.setdefault(one.parameter, []).append((one.difference, exact))
+                of_a, of_b = (float(y[0] - y[1]) / 2e-3 for y in (y_a, y_b))
+                alone = seen.setdefault(f"{one.parameter}, one arm", [])
+                alone += [(one.a, of_a), (one.b, of_b)]
+                seen.setdefault(one.parameter, []).append((one.difference, of_b - of_a))
     return [_counted(key, pairs) for key, pairs in seen.items()]
 
 
