@@ -134,7 +134,7 @@ def entry(name: str, conf: Path) -> str:
     found = answered(name, conf)
     notes = "".join(f"\n- {note}" for note in found.findings.notes)
     return (
-        f"{head}\n**{found.sentence}**\n\n{trusted(found.trust.trust, found.trust.reasons)}\n\n"
+        f"{head}\n**{found.short}**\n\n{found.sentence}\n\n{trusted(found.trust.trust, found.trust.reasons)}\n\n"
         f"![{question.title}](images/questions/{name}.png)\n\n"
         f"scale={scale}, {found.cells} cells, {found.minutes:.1f} minutes, "
         f"{date(kept_tables(question, scale).values())}.\n{notes}{chr(10) if notes else ''}"

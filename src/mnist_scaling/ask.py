@@ -101,7 +101,11 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     write_atomically(files["html"], page)
     print()
     for one in records:
-        print(f"{one['title']}: {one['sentence']}" if question.parts else one["sentence"])
+        if question.parts:
+            print(f"{one['title']}: {one['question']}")
+        if one["short"]:
+            print(f"In short: {one['short']}\n")
+        print(one["sentence"])
         print(trusted(one["trust"], one["reasons"]) + "\n")
         for note in one["notes"]:
             print(f"Note: {note}")

@@ -56,7 +56,7 @@ def test_a_page_repeats_these_answers(page: Path) -> None:
     repeated = REFERENCE.TOLD.findall(page.read_text(encoding="utf-8"))
     assert repeated
     for _, name, said in repeated:
-        assert f"**{said}**" in PAGE, f"{page.name} says of {name} what docs/questions.md does not: write both again."
+        assert f"\n{said}\n" in PAGE, f"{page.name} says of {name} what docs/questions.md does not: write both again."
 
 
 def test_the_table_of_the_reference_study_is_what_the_kept_tables_give() -> None:

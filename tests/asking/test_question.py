@@ -9,10 +9,15 @@ import pytest
 
 from mnist_scaling import cli
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.question import find_question, order_of, question_names, read, with_twin
+from mnist_scaling.asking.answered import fill
+from mnist_scaling.asking.measures import Findings, Number
+from mnist_scaling.asking.measures.difference import found
+from mnist_scaling.asking.question import SLOT, find_question, order_of, question_names, read, with_twin
 from mnist_scaling.asking.study_arms import study_name, sweep, with_measured_twin
 from mnist_scaling.config.ask_schema import Question
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing.comparison import verdict
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.image_task import TASK
 from mnist_scaling.tuning.sweep.forecast import preview
 
@@ -65,6 +70,37 @@ def test_a_bad_file_is_one_sentence(old: str, new: str, sentence: str, tmp_path:
         question(tmp_path, GOOD.replace(old, new))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_read_first_says_nothing_that_was_not_measured(name: str) -> None:
+    assert bool(committed(name).parts) != bool(SLOT.search(committed(name).short))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.1, 0.2, "mine is larger by 0.150."),
+        (-0.2, -0.1, "mine is smaller by 0.150."),
+        (-0.02, 0.01, "mine is the same to within 0.020."),
+        (-0.02, 0.2, "mine may or may not be the same."),
+    ],
+)
+def test_a_verdict_as_words(low: float, high: float, said: str) -> None:
+    difference = Interval((low + high) / 2, low, high)
+    words = {"mine_found": found(difference, verdict(difference, 0.03))}
+    assert fill("mine {mine_found}.", Findings(words=words), brief=True) == said
+
+
+def test_a_brief_sentence_has_no_intervals_and_knows_tenfold() -> None:
+    numbers = {
+        "n": Number(Interval(0.3, 0.2, 0.4), "exponent"),
+        "w": Number(Interval(1.234, 1, 2), "worth", factor=True),
+    }
+    sentence = "{n}, {n_tenfold}, {w}"
+    assert fill(sentence, Findings(numbers), brief=True) == "0.300, 2.0, 1.23"
+    with pytest.raises(InputError, match="none of them gives {w_tenfold}"):
+        fill("{w_tenfold}", Findings(numbers), brief=True)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.text import estimate
+from mnist_scaling.reporting.text import decimals, estimate, factor, number
 from mnist_scaling.reporting.words.in_short import FAIR, LOW, doubt, graded, of_arms, reach
 from mnist_scaling.study.files import checksum
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -41,6 +41,8 @@ class Answer:
     arms: Mapping[str, StudyArm]
     findings: Findings
     sentence: str
+    short: str
+    """The sentence in a line or two; empty where the question has none."""
     trust: Trust
     cells: int
     """Of all its studies."""
@@ -51,7 +53,7 @@ class Answer:
 
 
 def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]) -> Answer:
-    """Measure a question's arms and fill its sentence; `tables` are the cells.csv of its studies.
+    """Measure a question's arms and fill its sentences; `tables` are the cells.csv of its studies.
 
     InputError when a table, an arm, a measure or a slot of the sentence is at fault.
     """
@@ -68,6 +70,7 @@ def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]
         arms,
         findings,
         fill(question.sentence, findings),
+        fill(question.short, findings, brief=True),
         trust(question, scale, arms, findings),
         sum(map(len, frames.values())),
         seconds / 60,
@@ -97,10 +100,18 @@ def of_number(one: Number) -> Trust:
     return graded([] if one.factor is None else doubt(f"{{}}{at}", reach(one.interval, one.factor)) or own)
 
 
-def fill(sentence: str, findings: Findings) -> str:
-    """A sentence with its slots filled; InputError when a slot is none that the measures fill, with the nearest one."""
-    shown = {k: estimate(n.interval) if n.interval.known else UNKNOWN for k, n in findings.numbers.items()}
-    shown |= findings.words
+def fill(sentence: str, findings: Findings, brief: bool = False) -> str:
+    """A sentence with its slots filled; a brief one has no intervals, and the slot x_tenfold for 10 to the power of x.
+
+    InputError when a slot is none that the measures fill, with the nearest one.
+    """
+    shown = dict(findings.words)
+    for slot, one in findings.numbers.items():
+        value = one.interval.value
+        known = (factor if one.factor else decimals)(value) if brief else estimate(one.interval)
+        shown[slot] = known if one.interval.known else UNKNOWN
+        if brief and one.factor is False:  # an exponent
+            shown[f"{slot}_tenfold"] = number(10**value, 2) if one.interval.known else UNKNOWN
     try:
         return SLOT.sub(lambda slot: shown[slot[1]], " ".join(sentence.split()))
     except KeyError as error:
@@ -120,6 +131,7 @@ def record(answer: Answer) -> dict[str, Any]:
         "question": answer.question.question,
         "scale": answer.scale,
         "sentence": answer.sentence,
+        "short": answer.short,
         **plain(answer.trust),
         "numbers": {
             slot: plain(number.interval.record() | {"meaning": number.meaning, "trust": of_number(number).trust})

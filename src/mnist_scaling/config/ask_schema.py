@@ -85,6 +85,8 @@ class Question:
     """What is drawn."""
     sentence: str = ""
     """The answer, with slots such as {sgd_alpha} that the measure fills."""
+    short: str = ""
+    """The same in a line or two, which is read first: its slots hold values without their intervals."""
     parts: tuple[str, ...] = ()
     """Instead of all but title and question: other questions, whose answers stand on one page in this order."""
 

@@ -15,12 +15,21 @@ from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import RUNS, StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison import MARGIN, NOT_SETTLED, margin_of, quoted_differences, verdict
+from mnist_scaling.fitting.comparing.comparison import (
+    DIFFERS,
+    EQUIVALENT,
+    MARGIN,
+    NOT_SETTLED,
+    margin_of,
+    quoted_differences,
+    verdict,
+)
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws.power import SYMBOLS
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.text import decimals
 from mnist_scaling.reporting.words.conclusion import SLOPES
 from mnist_scaling.study.tables.cell_runs import were_tuned
 
@@ -70,6 +79,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
                 numbers.setdefault(f"{one.name}_{key}", Number(interval, f"{one.label}: {what}"))
             said = verdict(slope.difference, margin_of(slope.a.value, keys.margin))
             words[f"{arm.name}_{key}_verdict"] = said
+            words[f"{arm.name}_{key}_found"] = found(slope.difference, said)
             meaning = f"{arm.label} minus {reference.label}: {what}"
             shown = Number(slope.difference, meaning, doubtful="may be 0" * (said == NOT_SETTLED))
             numbers[f"{arm.name}_{key}_difference"] = shown
@@ -78,6 +88,15 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
         flags += comparison.flags if comparison else []
         notes += [f"{arm.label}: {flag.message}" for flag in (comparison.flags if comparison else ())]
     return Findings(numbers, words, tuple(notes), tuple(flags))
+
+
+def found(difference: Interval, said: str) -> str:
+    """A verdict as what a sentence says of the arm's exponent."""
+    if said == DIFFERS:
+        return f"is {'larger' if difference.value > 0 else 'smaller'} by {decimals(abs(difference.value))}"
+    if said == EQUIVALENT:
+        return f"is the same to within {decimals(max(-difference.low, difference.high))}"
+    return "may or may not be the same"
 
 
 def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:

@@ -46,7 +46,7 @@ def _section(section: Section) -> dict[str, Any]:
     record = section.record
     rows = [[n["meaning"], read(Interval, n), n.get("trust", ""), slot] for slot, n in record["numbers"].items()]
     return {
-        **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
+        **{key: record[key] for key in ("name", "title", "question", "short", "sentence", "notes")},
         "trusted": trusted(record["trust"], record["reasons"]),
         "svg": section.svg,
         "file": section.file,

@@ -83,4 +83,8 @@ def _answers(folder: Path) -> Iterator[list[Any]]:
             continue
         for part in record.get("parts", [record]):
             title = part.get("title", path.parent.name)
-            yield [_link(title, folder, path.with_suffix(".html")), path.stem, part.get("sentence", "")]
+            yield [
+                _link(title, folder, path.with_suffix(".html")),
+                path.stem,
+                part.get("short") or part.get("sentence", ""),
+            ]
