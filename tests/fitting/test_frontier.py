@@ -16,6 +16,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
 from mnist_scaling.fitting.frontier.isoflop import curves, interpolation_weights, isoflop
 from mnist_scaling.fitting.frontier.parametric import fit_cost
+from mnist_scaling.fitting.frontier.methods import OF_MODEL
 from mnist_scaling.fitting.fronts import hull_rows, observed, pareto_rows, slope
 
 from .tables import ADDITIVE, additive_optimum, design, grid
@@ -203,6 +204,19 @@ def test_what_is_read_off_the_cells_has_a_bootstrap_interval():
         assert found.low < found.value < found.high, method
         scatter = np.std([read(noisy(seed), method) for seed in range(40)])
         assert found.high - found.low == pytest.approx(2 * 1.96 * scatter, rel=0.5), method
+
+
+def test_what_a_method_makes_of_the_model_is_what_it_makes_of_a_table_without_noise():
+    """A coarse grid's hull is biased: the model of noisy rows shows the same bias as the law itself."""
+    exact = grid()
+    errors = 0.005 * np.random.default_rng(3).standard_normal(len(exact))
+    noisy = replace(exact, loss=exact.loss * np.exp(errors))
+    found = analyse(noisy, Options(laws=("additive",), draws=50, kind="wild")).frontier
+    for method in ("pareto", "hull"):
+        bias = read(exact, method) - 0.6 / 0.95
+        assert abs(bias) > 0.05
+        assert found[method].extra[OF_MODEL]["N_exponent"] - 0.6 / 0.95 == pytest.approx(bias, rel=0.2), method
+    assert OF_MODEL not in found["parametric"].extra
 
 
 def read(table, method):

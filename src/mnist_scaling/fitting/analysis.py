@@ -110,7 +110,8 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     no_best = f"the rows lie too near a line ({line.words}) to show the best size at a compute" if line else ""
     surfaces = model.posterior if model and joint and not no_best else None
     off_surfaces = parametric(table, surfaces, cost, draws.level, no_joint or why or no_best)
-    frontier = {**read_off(table, law, draws, options.isoflop), "parametric": off_surfaces}
+    smooth = None if surfaces is None else np.median(surfaces.log_loss(table.logs(("N", "D"))), axis=0)
+    frontier = {**read_off(table, law, draws, options.isoflop, smooth), "parametric": off_surfaces}
     without = "Nothing is quoted" if fitted and why != SAME_LOSS else "No law is fitted"
     quoted = Headline.absent(f"{without}: {why}.")
     if model is not None:

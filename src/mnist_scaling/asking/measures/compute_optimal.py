@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from mnist_scaling.asking.measures import Findings, MeasureKind, Number, table
 from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.fitted import Options
+from mnist_scaling.fitting.frontier.methods import OF_MODEL
 from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -29,7 +32,10 @@ class ComputeOptimalKeys:
 
 
 def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Findings:
-    """Exponents <arm>_<method>_N, _D and _loss; <arm>_law is the law that describes the data, or none."""
+    """Exponents <arm>_<method>_N, _D and _loss; <arm>_law is the law that describes the data, or none.
+
+    <arm>_hull_N_of_model is what a method makes of the quoted model's own losses of the same cells, without noise.
+    """
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
     notes: list[str] = []
@@ -48,6 +54,9 @@ def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Findings:
                 biased = "read off few cells, and biased" * (method != "parametric")
                 meaning = f"{arm.label}: exponent of {star} in C, {METHODS[method]}"
                 numbers[slot] = Number(interval, meaning, doubtful=biased)
+                if biased:
+                    own = (front.extra.get(OF_MODEL) or {}).get(exponent, np.nan) if front else np.nan
+                    numbers[f"{slot}_of_model"] = Number(Interval(own), f"{meaning}, off the model's own losses", None)
             size = front.intervals.get("N_exponent", Interval()) if front else Interval()
             if front and not size.bounded:
                 what = "no interval of the" if size.known else "no"

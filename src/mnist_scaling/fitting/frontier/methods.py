@@ -1,7 +1,8 @@
 """The frontier methods that are read off the cells, side by side, each with an interval.
 
 Pareto front, hull and isoFLOP curves are what people draw and compare with. They are read off few rows, lie on one side
-of the frontier, and are biased even without noise: no number of theirs is corrected, and none is the headline's.
+of the frontier, and are biased even without noise: no number of theirs is corrected, and none is the headline's. How
+large the bias is shows what each makes of the quoted model's own losses of the same rows, whose exponents are known.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ FRONTIER_DRAWS = 300
 """Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""
 
 
-def read_off(table: Table, law: Fitted | None, draws: Draws, curve: str) -> dict[str, Frontier]:
+OF_MODEL = "of_model"
+"""In `Frontier.extra`: the exponents that a method reads off the quoted model's losses of the same rows."""
+
+
+def read_off(
+    table: Table, law: Fitted | None, draws: Draws, curve: str, model: Array | None = None
+) -> dict[str, Frontier]:
     """Pareto front, hull and isoFLOP curves of one table.
 
-    Short tables' noise is redrawn about the joint `law`; long tables' rows are resampled.
+    Short tables' noise is redrawn about the joint `law`; long tables' rows are resampled. `model` is the log loss of
+    each row by the model that is quoted, shape (n,): what is read off it has no noise, and shows a method's bias.
     """
     redrawn = _redrawn(table, law, draws)
     resampled = _resampled(table, draws) or redrawn
@@ -47,7 +55,12 @@ def read_off(table: Table, law: Fitted | None, draws: Draws, curve: str) -> dict
     out["isoflop"] = _with_intervals(
         formed, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level, lacking
     )
-    return out
+    if model is None:
+        return out
+    smooth = replace(table, loss=np.exp(model))
+    without = {method: observed(smooth, method) for method in ("pareto", "hull")} | {"isoflop": isoflop(smooth, curve)}
+    own = {k: {key: one.value for key, one in front.intervals.items()} for k, front in without.items()}
+    return {k: replace(front, extra={**front.extra, OF_MODEL: own[k]}) for k, front in out.items()}
 
 
 Redrawn = tuple[Array, Array | None]

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from mnist_scaling.fitting.frontier.methods import OF_MODEL
 from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.comparison_json import Pair
@@ -243,10 +244,17 @@ def frontier_table(fits: Fits) -> TextTable:
     for name, front in fits.frontier.items():
         status = "; ".join([front.status, *map(spaced, front.flags)])
         exponents = [front.N_exponent, front.D_exponent, front.loss_exponent]
-        rows.append([METHODS[name].replace(" ", NB), *exponents, status])
+        own = front.extra.get(OF_MODEL, {}).get("N_exponent")
+        rows.append([METHODS[name].replace(" ", NB), *exponents, DASH if own is None else decimals(own), status])
     head = [f"exponent of {s}" for s in ("N*", "D*", "L*")]
-    note, title = f"Exponents in C with {fits.level} intervals.", "Compute-efficient frontier: exponents in C"
-    return TextTable(["method", *head, "status"], rows, note, title, aside=4)
+    note, title = f"Exponents in C with {fits.level} intervals. {BIAS}", "Compute-efficient frontier: exponents in C"
+    return TextTable(["method", *head, "N* off the model", "status"], rows, note, title, aside=5)
+
+
+BIAS = (
+    "“N* off the model” is what a method makes of the quoted model's own losses of these cells, which have no noise: "
+    "as far as it is from the model's exponent, in the last row, the method is biased."
+)
 
 
 def future_table(fits: Fits) -> TextTable | None:
