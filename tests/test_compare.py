@@ -180,7 +180,7 @@ def test_differences_have_a_verdict_their_trust_and_a_next_step(home: Path, caps
 def test_a_bad_twin_is_one_sentence(home: Path) -> None:
     wrong = {
         "the seed is that of the arm": again(home, "same_seed"),
-        "optim.name was None and is now sgd": again(home, "other", seed=1, **{"optim.name": "sgd"}),
+        "optim.name was not set and is now sgd": again(home, "other", seed=1, **{"optim.name": "sgd"}),
         "of wide's 20 cells 4 of other sizes": again(home, "wide", GRID | {"width": (4, 8, 16, 32, 64)}, seed=1),
     }
     for sentence, twin in wrong.items():

@@ -15,8 +15,8 @@ from scipy import spatial
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
 from mnist_scaling.fitting.frontier.isoflop import curves, interpolation_weights, isoflop
-from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.frontier.methods import OF_MODEL
+from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.fronts import hull_rows, observed, pareto_rows, slope
 
 from .tables import ADDITIVE, additive_optimum, design, grid

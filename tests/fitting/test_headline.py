@@ -308,7 +308,7 @@ def test_a_broken_row_is_left_out_and_said():
     loss[11] *= 1.6
     found = analyse(make_table(loss, table.inputs), QUICK)
     (note,) = found.notes
-    assert note.startswith(f"1 of {len(table)} rows lie far off their neighbours")
+    assert note.startswith(f"1 of {len(table)} rows lies far off the neighbours")
     assert "row 11" in note
     assert found.headline.noise < 0.02
 

@@ -30,11 +30,11 @@ def test_settings_are_what_differs_from_the_defaults() -> None:
 def test_a_new_field_at_its_default_is_no_difference() -> None:
     new = DEFAULTS | {"optim.clip": None}
     assert differences({"seed": 1}, settings(new | {"seed": 1}, new), new) == []
-    assert differences({"seed": 1}, {"seed": 1, "optim.clip": 2.0}, new) == ["optim.clip was None and is now 2.0"]
+    assert differences({"seed": 1}, {"seed": 1, "optim.clip": 2.0}, new) == ["optim.clip was not set and is now 2.0"]
 
 
 def test_a_key_that_only_the_study_knows_has_a_name_too() -> None:
-    assert differences({"optim.gone": 3}, {}, DEFAULTS) == ["optim.gone was 3 and is now None"]
+    assert differences({"optim.gone": 3}, {}, DEFAULTS) == ["optim.gone was 3 and is now not set"]
 
 
 def test_what_an_axis_brings_with_it_varies() -> None:

@@ -169,9 +169,13 @@ def _not_in_model(model: Model | None, fitted: dict[str, Fitted]) -> list[str]:
         return []
     notes, rows = [], [model.rows.cell(int(i)) for i in np.flatnonzero(model.posterior.broken)]
     if rows:
-        which = ", ".join(f"row {row['row']}" for row in rows[:MOST_NAMED]) + (", …" if len(rows) > MOST_NAMED else "")
+        named = [
+            ", ".join([f"row {row['row']}", *(f"{k} {row[k]:,.0f}" for k in model.inputs)]) for row in rows[:MOST_NAMED]
+        ]
+        which = "; ".join(named) + ("; …" if len(rows) > MOST_NAMED else "")
+        lie, are = ("lies", "is") if len(rows) == 1 else ("lie", "are")
         notes.append(
-            f"{len(rows)} of {len(model.rows)} rows lie far off their neighbours and are not in the numbers to quote "
+            f"{len(rows)} of {len(model.rows)} rows {lie} far off the neighbours and {are} not in the numbers to quote "
             f"({which}); the laws are fitted to all"
         )
     if any("U" in f.law.inputs for f in fitted.values()):

@@ -149,7 +149,12 @@ def has_grown(before: Any, now: Any) -> bool:
 
 
 def range_in_words(value: Any) -> str:
-    """A range as readers see it, such as ``0.001 to 0.05, logarithmic``, from Optuna's JSON; else the value as text."""
+    """A range as readers see it, such as ``0.001 to 0.05, logarithmic``, from Optuna's JSON; else the value as text.
+
+    What has no value is "not set", such as a rate that was tuned where a sweep fixes it, or its range the other way.
+    """
+    if value is None:
+        return "not set"
     try:
         content = json.loads(value) if isinstance(value, str) else {}
         attributes = content["attributes"]
