@@ -290,14 +290,14 @@ def test_an_answer_is_trusted_as_far_as_its_cells_and_its_scale_and_names_number
     assert trusted({}) == ("high",)
     wide = {"a": Number(Interval(0.3, 0.2, 0.4), "slope"), "b": Number(Interval(1.0, 0.9, 1.1), "ratio", True)}
     shown = [f"{one.meaning}, {estimate(one.interval)}" for one in wide.values()]
-    assert trusted(wide) == ("fair", f"fair for {shown[0]}; {shown[1]}")
+    assert trusted(wide) == ("fair", f"fair by itself: {shown[0]}; {shown[1]}")
     ratio = {"b": Number(Interval(1.0, 0.7, 1.2), "ratio", True)}
-    low = f"low for ratio, {estimate(ratio['b'].interval)}"
-    assert trusted(wide | ratio) == ("low", low, f"fair for {shown[0]}")
+    low = f"low by itself: ratio, {estimate(ratio['b'].interval)}"
+    assert trusted(wide | ratio) == ("low", low, f"fair by itself: {shown[0]}")
     assert trusted({"a": Number(Interval(), "slope")}, rows, QUICK)[2] == "these cells do not tell all numbers"
     many = {f"x{i}": replace(wide["a"], interval=Interval(0.3, 0.2, 0.4 + i / 100)) for i in range(4)}
     question = Question(sentence="{a} {x0} {x1} {x2} {x3}")
-    assert trusted(many) == ("fair", "fair for 4 of its 5 numbers by themselves, as the page's table says")
+    assert trusted(many) == ("fair", "4 of its 5 numbers are fair by themselves: the page's table says which")
     assert of_number(wide["a"]).reasons == ["± 15 % at 4 times as much"]
     assert of_number(replace(known["a"], doubtful="may be 0")) == Trust("fair", ["may be 0"])
     assert trusted({}, rows.assign(tuned=["yes"] * 8 + ["no"] * 2))[1] == "80 % of the cells of a are certified tuned"

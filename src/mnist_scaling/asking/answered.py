@@ -88,8 +88,8 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     doubts += [(LOW, "these cells do not tell all numbers")] * (len(named) < len(quoted))
     for level in (LOW, FAIR):
         shown = [f"{one.meaning}, {estimate(one.interval)}" for own, one in named if own.trust == level]
-        many = f"{len(shown)} of its {len(named)} numbers by themselves, as the page's table says"
-        doubts += [(level, f"{level} for {many if len(shown) > 3 else '; '.join(shown)}")] * bool(shown)
+        many = f"{len(shown)} of its {len(named)} numbers are {level} by themselves: the page's table says which"
+        doubts += [(level, many if len(shown) > 3 else f"{level} by itself: {'; '.join(shown)}")] * bool(shown)
     return graded([*of_cells, *doubts])
 
 

@@ -90,8 +90,10 @@ def fit_summary(fits: Fits, details: bool = True) -> Iterator[Part]:
 
 
 def _in_short(fits: Fits) -> Iterator[Part]:
-    """The answer, the numbers to quote, the nearest law, how far to trust them, and what to do next."""
+    """The answer and how far to trust it, the numbers to quote, the nearest law, and what to do next."""
+    yield from _asked(fits)
     yield Sentence(fits.answer.sentence, tone.STRONG)
+    yield Sentence(trusted(fits.answer.trust, fits.answer.reasons))
     if fits.headline.laws:
         yield from _quoted(fits)
         yield from map(Sentence, description(fits)[:1])
@@ -99,7 +101,6 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     # A study has that table in any case: on its page, and with details=true.
     if fits.config.get("leave_future_out") and (future := tables.future_table(fits)):
         yield future
-    yield Sentence(trusted(fits.answer.trust, fits.answer.reasons))
     if fits.answer.next:
         yield Sentence(fits.answer.next, lead="Next")
 
@@ -124,6 +125,13 @@ def _analysis(fits: Fits) -> Iterator[Part]:
     yield from flags(fits)
     yield from filter(None, (tables.exponents_table(fits),))
     yield from _quoted(fits)
+    yield from _asked(fits)
+
+
+def _asked(fits: Fits) -> Iterator[Part]:
+    """The loss that was asked for, where one was."""
+    if told := asked(fits):
+        yield Sentence(told, tone.STRONG)
 
 
 def _rows(fits: Fits) -> Iterator[Part]:
@@ -162,4 +170,5 @@ def _quoted(fits: Fits) -> Iterator[Part]:
     yield table
     if fits.headline.ray is None and not fits.headline.N_exponent.known:
         yield Sentence(f"N*: {fits.headline.N_exponent.why}")
-    yield from (Sentence(told) for told in (table.note, asked(fits)) if told)
+    if table.note:
+        yield Sentence(table.note)
