@@ -32,7 +32,7 @@ from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.loading import load_arms, load_comparison
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.terminal import words
-from mnist_scaling.reporting.words.conclusion import answer, slope_table
+from mnist_scaling.reporting.words.conclusion import answer, pairs_table, slope_table
 from tests.reporting.builder import Builder, power_law
 
 pytestmark = pytest.mark.slow
@@ -159,7 +159,8 @@ def test_differences_have_a_verdict_their_trust_and_a_next_step(home: Path, caps
     trust = f"Trust: {'; '.join([said['trust'], *said['reasons']])}. "
     assert trust.strip() in page
     assert f"<b>Next:</b> {said['next']}" in page
-    assert f"{words(trust).plain} Next: {said['next']}" in printed
+    assert words(f"{record['sentence']} {trust.strip()}").plain in printed
+    assert f" Next: {said['next']}" in printed
     twin = run(home, studies=["fast", "slow"], name="c", exponents=True, twin=again(home, "fast_again", seed=1000))
     assert not any("no twin" in reason for reason in twin["answer"]["reasons"])
     pair = read_comparison(home / "multirun" / "c")
@@ -211,6 +212,14 @@ def test_by_compares_arms_of_one_study_and_all_pairs_of_three(home: Path) -> Non
     pairs = [[arm["axes"]["optimizer"] for arm in pair["arms"]] for pair in three["pairs"]]
     assert pairs == [["adam", "adamw"], ["adam", "sgd"], ["adamw", "sgd"]]
     assert three["arms"] == three["pairs"][0]["arms"]
+    kept = read_comparison(home / "multirun" / "three")
+    assert kept is not None
+    rows = pairs_table(kept.pairs).rows
+    assert [row[0] for row in rows] == [f"{pair.names[1]} − {pair.names[0]}" for pair in kept.pairs]
+    for row, pair in zip(rows, three["pairs"], strict=True):
+        assert row[-2].endswith(f", {pair['verdict']['offset']}")
+        assert f"{pair['offset']['value']:.3f}".replace("-", "−") in row[-2]
+    assert "<h2>All pairs</h2>" in (home / "multirun" / "three" / "comparison.html").read_text()
 
 
 def test_the_report_of_arms_repeats_what_was_compared(home: Path) -> None:

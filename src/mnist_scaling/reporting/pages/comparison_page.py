@@ -84,7 +84,7 @@ def draw_ratios(data: View) -> Figure:
             ax.set_title(f"light to dark: {short(few)} to {short(many)} {DEFAULT_LABELS[others[0]]}", fontsize=8)
     drawn = data.points[["ratio", "fitted"]].to_numpy()
     style.log_axis(axes[0].yaxis, min(drawn.min(), 1.0), max(drawn.max(), 1.0))
-    axes[0].set_ylabel("loss of b / loss of a")
+    axes[0].set_ylabel("loss of the second / of the first")
     return figure
 
 
@@ -101,7 +101,7 @@ def draw_curves(data: View) -> Figure:
     style.log_axis(ax.yaxis, data.points["loss"].min(), data.points["loss"].max())
     ax.set_ylabel("loss")
     line = Line2D([], [], color=style.MUTED, label="least loss at each compute")
-    style.key(figure, "", dict(zip((f"a: {data.names[0]}", f"b: {data.names[1]}"), ARMS.values(), strict=True)), [line])
+    style.key(figure, "", dict(zip(data.names, ARMS.values(), strict=True)), [line])
     return figure
 
 
@@ -116,8 +116,8 @@ def draw_multiples(line: pd.DataFrame) -> Figure:
     flop_axis(ax, line["C"].min(), line["C"].max())
     middle = line["value"]
     style.log_axis(ax.yaxis, max(min(low.min(), 0.95), middle.min() / 5), min(max(high.max(), 1.05), middle.max() * 5))
-    ax.set_xlabel("training FLOPs of a")
-    ax.set_ylabel("FLOPs of b / FLOPs of a")
+    ax.set_xlabel("training FLOPs of the first")
+    ax.set_ylabel("FLOPs of the second / of the first")
     return figure
 
 
@@ -138,8 +138,8 @@ PLOTS = (
     ),
     Plot(
         "multiplier", SECTION, "Compute multiplier",
-        "The compute that b needs for a's loss, over a's, with its pointwise interval. Below 1, b is cheaper. A "
-        "sloping line means that the advantage changes with scale.",
+        "The compute that the second arm needs for the first one's loss, over that of the first, with its pointwise "
+        "interval. Below 1, the second is cheaper. A sloping line means that the advantage changes with scale.",
         multiples, draw_multiples,
     ),
 )  # fmt: skip
@@ -153,6 +153,7 @@ def page(comparison: Pair, title: str) -> str:
         kicker=KICKER,
         title=title,
         pairs=[_pair(pair, i) for i, pair in enumerate(comparison.pairs or (comparison,))],
+        summary=say.pairs_table(comparison.pairs) if comparison.pairs else None,
         command=comparison.command,
         settings=comparison.settings,
         margin=comparison.margin,

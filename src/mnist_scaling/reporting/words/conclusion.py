@@ -15,6 +15,7 @@ from mnist_scaling.fitting.laws.power import VARIABLE_OF
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Trust
 from mnist_scaling.reporting.text import (
+    DASH,
     STRONG,
     Part,
     Sentence,
@@ -33,7 +34,7 @@ from mnist_scaling.reporting.text import (
 from mnist_scaling.reporting.words.fit_tables import trust_in
 from mnist_scaling.reporting.words.in_short import FAIR, HIGH, ROUGH, doubt, graded, of_arms, reach, trusted
 
-LOSSES = {"offset": "ln(loss of b / loss of a)", "largest": "the same, in the largest cell"}
+LOSSES = {"offset": "ln of the loss", "largest": "the same, in the largest cell"}
 """Differences of losses: in the middle of the grid, and where a law is carried on from."""
 
 SLOPES = {f"slope_{x}": f"slope in {x} at the largest cell" for x in "ND"}
@@ -209,19 +210,38 @@ def decisions(pair: Pair) -> list[str]:
 
 def comparison_summary(comparison: Pair) -> Iterator[Part]:
     """Every pair of arms: the verdict in a sentence, what was compared, the differences, the multiplier."""
+    if comparison.pairs:
+        yield pairs_table(comparison.pairs)
     for pair in comparison.pairs or (comparison,):
         a, b = pair.names
         yield Sentence(pair.sentence, STRONG, apart=True)
-        yield Sentence(f"{pair.what} Below, a is {a} and b is {b}.")
+        yield Sentence(trusted(pair.answer.trust, pair.answer.reasons))
+        yield Sentence(f"{pair.what} Differences are {b} minus {a}.")
         yield slope_table(pair)
         if table := multiplier_table(pair):
             yield table
         yield Sentence(luck_sentence(pair))
         yield from map(Sentence, decisions(pair))
-        yield Sentence(trusted(pair.answer.trust, pair.answer.reasons))
         yield Sentence(pair.answer.next, lead="Next")
         for flag in pair.flags:
             yield Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code)
+
+
+def pairs_table(pairs: Sequence[Pair]) -> TextTable:
+    """One line for each of several pairs: how far the exponents and the losses differ, and what that says."""
+    names = {key: symbol(key) for key in VARIABLE_OF} | LOSSES
+    known = [(pair, _differences(pair)) for pair in pairs]
+    keys = [key for key in names if any(key in found for _, found in known)]
+    rows = [
+        [f"{pair.names[1]} − {pair.names[0]}", *(_difference(found[key]) if key in found else DASH for key in keys)]
+        for pair, found in known
+    ]
+    return TextTable(["pair", *(names[key] for key in keys)], rows, title="Differences of all pairs")
+
+
+def _difference(found: tuple[Difference, str]) -> str:
+    one, said = found
+    return f"{estimate(one.difference)}, {said}"
 
 
 def slope_table(pair: Pair) -> TextTable:
@@ -237,13 +257,14 @@ def slope_table(pair: Pair) -> TextTable:
         ]
         for k, (one, said) in _differences(pair).items()
     ]
-    return TextTable(["", f"a: {a}", f"b: {b}", "b − a", "verdict", "trust"], rows, title="Exponents and losses")
+    return TextTable(["", a, b, "difference", "verdict", "trust"], rows, title="Exponents and losses")
 
 
 def multiplier_table(pair: Pair) -> TextTable | None:
     """The multiplier at the least, the middle and the most compute; None where there is none."""
+    (a, b) = pair.names
     rows = [[power_of_ten(m.C), number(m.loss), estimate(m, factor, " ")] for m in pair.multiplier if m.bounded]
-    head = ["FLOPs of a", "loss that both reach", "FLOPs of b, as a multiple of a's"]
+    head = [f"FLOPs of {a}", "loss that both reach", f"FLOPs of {b}, as a multiple of these"]
     return TextTable(head, rows, title="Compute multiplier at equal loss") if rows else None
 
 
@@ -253,7 +274,7 @@ def exponent_table(pair: Pair) -> TextTable | None:
         [spaced(e.law or e.method), (symbol if e.law else spaced)(e.parameter), e.a, e.b, e.difference, e.verdict]
         for e in pair.exponents
     ]
-    return TextTable(["law or method", "parameter", "a", "b", "b − a", "verdict"], rows) if rows else None
+    return TextTable(["law or method", "parameter", *pair.names, "difference", "verdict"], rows) if rows else None
 
 
 def cell_table(pair: Pair, prefix: str = "") -> TextTable:
@@ -265,4 +286,4 @@ def cell_table(pair: Pair, prefix: str = "") -> TextTable:
         losses = [point[f"loss_{arm}"] for arm in "ab"]
         ratio = number(losses[1] / losses[0]) if None not in losses else None
         rows.append([*(short(point[k]) for k in sizes), *(number(loss) for loss in losses), ratio])
-    return TextTable([*sizes, f"a: {a}", f"b: {b}", "b / a"], rows, ids=[f"{prefix}{i}" for i in range(len(rows))])
+    return TextTable([*sizes, a, b, "ratio"], rows, ids=[f"{prefix}{i}" for i in range(len(rows))])
