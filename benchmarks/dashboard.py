@@ -1,7 +1,8 @@
 """Optuna's dashboard of a study, with a figure in each cell's note: ``make dashboard NAME=quickstart``.
 
 A figure is drawn when somebody opens its cell, so that a study of many cells is shown at once. Figures show what was
-fitted: where cells came after the fit, or none was made, the dashboard has no figures, and the terminal says why.
+fitted: where cells came after the fit, or none was made, the dashboard has no figures, and the terminal says why. The
+study's page and tables are served beside it, for the links that stand under each figure.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from threading import Lock
 from typing import BinaryIO
 from wsgiref.simple_server import WSGIServer, make_server
 
+import bottle
 import optuna
 from matplotlib.figure import Figure
 from optuna.storages import BaseStorage, JournalStorage
@@ -31,9 +33,24 @@ from mnist_scaling.reporting.documents import loading
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.text import Missing
 from mnist_scaling.study import layout
+from mnist_scaling.tuning.optuna_mirror import GRID, READ_FIRST
 
 IMAGE = "\n\n![The figure that stands here is shown by make dashboard.]"
 """The end of a note begins so: the words are what `optuna-dashboard` by itself, which has no figures, shows."""
+
+CAPTIONS = {
+    "settings_curves": "Each point is a trial that ran to its end with less than three times the lowest loss. The star "
+    "is the selected setting at the mean loss of its repeats. It mostly lies above that setting's own trial, because "
+    "the lowest of many losses is partly luck. Dashed lines are the ends of the range that was searched.",
+    "loss_map": "Each square is a cell with the mean test loss of its repeats. Grey lines are where the fitted law has "
+    "equal losses. The red line, if there is one, has the best N and D of each budget of FLOPs.",
+}
+"""What each figure shows."""
+
+FILES = {
+    layout.REPORT: "the report, with laws and intervals", layout.CELLS: "every cell", layout.TRIALS: "every run",
+}  # fmt: skip
+"""Files of a study that notes link to."""
 
 
 class Drawn:
@@ -51,12 +68,13 @@ class Drawn:
         file.seek(0)
         return file
 
-    def attach(self, study: optuna.Study, name: str, draw: Callable[[], Figure | Missing]) -> None:
-        """Put a figure into a study's note and among its artifacts, once."""
+    def attach(self, study: optuna.Study, plot: str, draw: Callable[[], Figure | Missing], below: str) -> None:
+        """Put a figure and what is said under it into a study's note, and the figure among its artifacts, once."""
         ours = str(uuid.uuid5(uuid.NAMESPACE_URL, study.study_name))
         self._draw[ours] = draw
-        meta = {"artifact_id": ours, "filename": name, "mimetype": "image/png", "encoding": None}
+        meta = {"artifact_id": ours, "filename": f"{plot}.png", "mimetype": "image/png", "encoding": None}
         text = get_note(study).partition(IMAGE)[0] + f"{IMAGE}(/artifacts/{study._study_id}/{ours})"
+        text += f"\n\n{below}"
         if text != get_note(study):
             study._storage.set_study_system_attr(study._study_id, f"artifacts:{ours}", json.dumps(meta))
             save_note(study, text)
@@ -75,15 +93,33 @@ def with_figures(storage: BaseStorage, folder: Path) -> Drawn:
         for arm in arms
         for number, row in arm.cells.iterrows()
     }
+    there = [f"[{name}](/files/{name}) ({what})" for name, what in FILES.items() if (folder / name).is_file()]
+    there += [f"[every cell's best trial]({place})"] if (place := start_of(storage)) else []
     for name in optuna.get_all_study_names(storage):
         study = optuna.load_study(study_name=name, storage=storage)
-        cell, plot = cells.get(frozenset(study.user_attrs.items())), "settings_curves"
-        if not study.user_attrs and len(arms) == 1:
+        at = study.user_attrs.items() - READ_FIRST.items()
+        cell, plot = cells.get(frozenset(at)), "settings_curves"
+        if not at and len(arms) == 1:
             cell, plot = arms[0], "loss_map"
         shown = next(p for p in figures.FIGURES if p.name == plot)
         if cell is not None and not isinstance(figures.prepare(shown, cell), Missing):
-            store.attach(study, f"{plot}.png", partial(figures.show, cell, plot))
+            below = f"{CAPTIONS[plot]}\n\n**See also:** {', '.join(there)}."
+            store.attach(study, plot, partial(figures.show, cell, plot), below)
     return store
+
+
+def start_of(storage: BaseStorage) -> str | None:
+    """Where the dashboard has the note that says what is what; None before a sweep of several cells has ended."""
+    found = [study._study_id for study in storage.get_all_studies() if study.study_name == GRID]
+    return f"/dashboard/studies/{found[0]}/note" if found else None
+
+
+def application(storage: BaseStorage, folder: Path) -> bottle.Bottle:
+    """Optuna's dashboard with our figures, and the files that notes link to."""
+    app = wsgi(storage, artifact_store=with_figures(storage, folder))
+    for name in FILES:
+        app.route(f"/files/{name}", callback=partial(bottle.static_file, name, root=folder))
+    return app
 
 
 class Server(ThreadingMixIn, WSGIServer):
@@ -99,8 +135,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     given = parser.parse_args()
     storage = JournalStorage(JournalFileBackend(str(given.folder / layout.JOURNAL)))
-    app = wsgi(storage, artifact_store=with_figures(storage, given.folder))
-    print(f"Listening on http://127.0.0.1:{given.port}/ until Ctrl-C.", flush=True)
+    place = f"http://127.0.0.1:{given.port}"
+    first = start_of(storage)
+    app = application(storage, given.folder)
+    print(f"Start here: {place}{first}" if first else f"All studies: {place}/dashboard")
+    print("The dashboard is there until Ctrl-C.", flush=True)
     make_server("127.0.0.1", given.port, app, Server).serve_forever()
 
 

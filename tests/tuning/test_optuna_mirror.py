@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna_dashboard import get_note
 
-from mnist_scaling.study.columns import NEIGHBOURS
-from mnist_scaling.tuning.optuna_mirror import GRID, Mirror, without_password
+from mnist_scaling.study.columns import CONTROL, NEIGHBOURS, SAMPLER, TRANSFER
+from mnist_scaling.tuning.optuna_mirror import GRID, Mirror, _range_of, _write_note, without_password
 
 from .helpers import InProcess, Study
 
@@ -72,6 +74,8 @@ def test_the_dashboard_has_a_note_on_each_cell(folder: Path) -> None:
         (row,) = cells[cells["width"] == width].to_dict("records")
         assert f"| lr | {row['lr']:.5g} |" in note
         assert f"3 trials, runs in `{folder}/width={width}/`" in note
+        assert re.search(r"\*\*Trial \d is selected\*\* \(origin: (control|transfer|sampler)\)", note)
+        assert all(f"`{origin}` is" in note for origin in (CONTROL, TRANSFER, SAMPLER))
 
 
 def test_the_newest_study_is_the_grid_with_the_best_trial_of_each_cell(folder: Path) -> None:
@@ -84,7 +88,25 @@ def test_the_newest_study_is_the_grid_with_the_best_trial_of_each_cell(folder: P
     found = {t.params["width"]: (t.value, t.user_attrs["optim.lr"]) for t in storage.get_all_trials(newest._study_id)}
     assert found == {row.width: (row.val_loss, row.lr) for row in cells.itertuples()}
     note = get_note(optuna.load_study(study_name=GRID, storage=storage))
-    assert all(f"\n{row.width}|{row.val_loss:.4f}" in note for row in cells.itertuples())
+    own = {study.study_name: study._study_id for study in storage.get_all_studies()}
+    linked = [f"\n{row.width}|[{row.val_loss:.4f}](../{own[f'width={row.width}']}/note)" for row in cells.itertuples()]
+    assert all(line in note for line in linked)
+
+
+def test_plots_of_the_grid_have_numbers_in_order_and_in_logarithms_above_0() -> None:
+    ranges = [_range_of(pd.Series(values)) for values in ([16, 2, 11], [0.5, 1.0], [0.2, 0.0], ["b", "a"], [True])]
+    assert ranges == [
+        IntDistribution(2, 16, log=True), FloatDistribution(0.5, 1.0, log=True), FloatDistribution(0.0, 0.2),
+        CategoricalDistribution(["a", "b"]), CategoricalDistribution([True]),
+    ]  # fmt: skip
+
+
+def test_a_note_of_several_parts_is_read_as_one_and_what_it_lacks_is_written() -> None:
+    study = optuna.create_study()
+    for parts in (("first", ", then", ", last"), ("first", ", again"), ("first", ", again")):
+        _write_note(study, *parts)
+        assert get_note(study) == "".join(parts)
+    assert study._storage.get_study_system_attrs(study._study_id)["dashboard:note_ver"] == 2
 
 
 def test_a_trial_that_was_deleted_meanwhile_is_no_fault_of_the_storage(

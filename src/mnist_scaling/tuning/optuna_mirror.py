@@ -18,12 +18,12 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from mnist_scaling.study import files, layout
-from mnist_scaling.study.columns import TRIAL, column_of
+from mnist_scaling.study.columns import CONTROL, SAMPLER, TRANSFER, TRIAL, column_of
 from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.trial import Trial, best, frozen
@@ -31,17 +31,40 @@ from mnist_scaling.tuning.cell.trial import Trial, best, frozen
 _FILE = re.compile(r"(sqlite(\+pysqlite)?:///|journal:)")
 """URLs of files."""
 
-GRID = "best of each cell"
+GRID = "START HERE, best trial of each cell"
 """The study of the whole grid."""
+
+READ_FIRST = {"read first": "the note: last symbol at the left"}
+"""An attribute of every study, shown on its first page in the dashboard, which has the note on another page."""
 
 _GRACE_SECONDS = 5
 """How long the lock of a journal may be there before it counts as left by a kill."""
 
-_VERSION, _TEXT = "dashboard:note_ver", "dashboard:note_str:0"
-"""Where optuna-dashboard keeps a study's note; importing it takes a second, and a note is shorter than its parts."""
+_VERSION, _TEXT, _LONGEST = "dashboard:note_ver", "dashboard:note_str:", 2045
+"""Where optuna-dashboard keeps a study's note, in numbered parts of so many letters; importing it takes a second."""
 
-_LONGEST_NOTE = 2045
-"""Letters of a note that go into one attribute of a study."""
+_GRID_NOTE = """
+**What this is.** A *cell* is one point of the grid, such as {example}. Each cell was tuned in a study of its own, which
+this dashboard lists. Each trial of *this* study is the best trial of one cell: its parameters are the cell's place in
+the grid, and its value is the cell's lowest `val_loss`, the loss on validation data. Lower is better.
+
+**Look first** at these values. Click one to see how its cell was tuned.
+
+{table}
+
+**Then** try the symbols at the left. The second has *Slice* and *Contour*: how the loss falls along the axes. The first
+has *Hyperparameter Importance*: what sets the best tenth of trials apart, so an axis with a short bar may matter, too.
+The fourth has all trials as *Parallel Coordinates* and in a table.
+
+**In tables** this is the column `val_loss` of `{folder}/cells.csv`. Laws are fitted to its `test_loss`, which is of
+*repeats*: each cell's best setting, trained again from fresh seeds. Repeats are no trials, so none is shown here."""
+
+_CELL_HELP = f"""
+
+- **Origin** (an attribute of each trial): `{CONTROL}` is the configuration's own setting, untuned and the same in every
+cell; `{TRANSFER}` is a neighbouring cell's best, which may be the control once more; `{SAMPLER}` is Optuna's proposal.
+- **Pruned**: a trial that was worse than others on its way, and was stopped. Its value is the loss that it had then.
+- **Repeats** train the selected setting and the control again from fresh seeds. They are in `trials.csv`, not here."""
 
 
 class Mirror:
@@ -130,12 +153,12 @@ class Mirror:
         there = [one for one in self._best.values() if self._record(*one).is_file()]
         best_of = sorted(there, key=lambda one: (self._times(*one)[1], one[0].name))
         axes = pd.DataFrame([dict(cell.axes) for cell, _ in best_of])
-        ranges: dict[str, BaseDistribution] = {
-            str(axis): CategoricalDistribution(sorted(axes[axis].unique().tolist(), key=str)) for axis in axes
-        }
+        ranges = {str(axis): _range_of(axes[axis]) for axis in axes}
         trials = [
-            optuna.create_trial(value=one.value, params=params, distributions=ranges, user_attrs=dict(one.params))
-            for params, (_, one) in zip(axes.to_dict("records"), best_of, strict=True)
+            optuna.create_trial(
+                value=one.value, params=params, distributions=ranges, user_attrs={"cell": cell.name, **one.params}
+            )
+            for params, (cell, one) in zip(axes.to_dict("records"), best_of, strict=True)
         ]
         for shown, one in zip(trials, best_of, strict=True):
             shown.datetime_start, shown.datetime_complete = self._times(*one)
@@ -148,8 +171,10 @@ class Mirror:
             optuna.delete_study(study_name=name, storage=self._storage)
         made = _begun(name, {}, self._storage)
         made.add_trials(trials)
-        losses = pd.Series([one.value for _, one in best_of], pd.MultiIndex.from_frame(axes))
-        _write_note(made, _table_of(losses))
+        linked = [f"[{one.value:.4f}](../{self._study(cell)[0]._study_id}/note)" for cell, one in best_of]
+        table = _table_of(pd.Series(linked, pd.MultiIndex.from_frame(axes)))
+        text = _GRID_NOTE.format(example=best_of[-1][0].name, table=table, folder=self._folder)
+        _write_note(made, *(text[i : i + _LONGEST] for i in range(0, len(text), _LONGEST)))
         self._names.add(name)
 
     def _record(self, cell: Cell, trial: Trial) -> Path:
@@ -181,46 +206,49 @@ def _begun(name: str, axes: Mapping[str, Any], storage: BaseStorage | None) -> o
         # Experimental since 2023; the name is what the dashboard's axes show.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["val_loss"])
-    for column, value in axes.items():
+    for column, value in {**axes, **READ_FIRST}.items():
         study.set_user_attr(column, value)
     return study
 
 
+def _range_of(values: pd.Series) -> BaseDistribution:
+    """The range of an axis; if of numbers, Optuna's plots have them in order and, above 0, in logarithms."""
+    if values.dtype.kind not in "if":
+        return CategoricalDistribution(sorted(values.unique().tolist(), key=str))
+    low, high = values.min().item(), values.max().item()
+    return (IntDistribution if values.dtype.kind == "i" else FloatDistribution)(low, high, log=low > 0)
+
+
 def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path) -> None:
     """Say on a cell's study what its best setting is so far, and where its runs lie, unless that is said."""
-    text = f"**{cell.name}**: {len(trials)} trials, runs in `{folder / cell.folder}/`."
+    text = f"**{cell.name}**, a cell that is tuned on its own: {len(trials)} trials, runs in `{folder / cell.folder}/`."
     if (selected := best(trials)) is not None:
-        values = {"val_loss": selected.value, **{column_of(key): value for key, value in selected.params.items()}}
-        rows = (
-            f"| {name} | {f'{value:.5g}' if isinstance(value, float) else value} |" for name, value in values.items()
-        )
-        text += "\n\n" + "\n".join(
-            [f"| best so far | trial {selected.index} ({selected.origin}) |", "|---|---|", *rows]
-        )
-        if (settings := len({tuple(sorted(trial.params.items())) for trial in trials})) < len(trials):
-            text += f"\n\nSome trials share a setting: there are {settings} settings."
-    _write_note(study, text)
+        text += f"\n\n**Trial {selected.index} is selected** (origin: {selected.origin}): its `val_loss`, the loss on "
+        text += f"validation data, is the lowest so far, {selected.value:.5g}."
+        text += "\n\n| parameter | column of trials.csv | its value |\n|---|---|---|" if selected.params else ""
+        for key, value in selected.params.items():
+            text += f"\n| {key} | {column_of(key)} | {f'{value:.5g}' if isinstance(value, float) else value} |"
+    _write_note(study, text, _CELL_HELP)
 
 
 def _table_of(losses: pd.Series) -> str:
-    """The grid's losses as a note: a row for each value of the first axis, a column for those of all others."""
+    """The grid's losses in Markdown: a row for each value of the first axis, a column for those of all others."""
     first, *others = losses.index.names
     table = losses.unstack([*range(1, losses.index.nlevels)]) if others else losses.droplevel([]).to_frame("val_loss")
     table.columns = pd.Index(map(str, table.columns), name=None)
     name = " \\ ".join(filter(None, [str(first), ", ".join(map(str, others))]))
-    head, *rows = table.to_csv(sep="|", float_format="%.4f", index_label=name).splitlines()
-    what = "The lowest val_loss of each cell's trials (a figure below has test losses).\n"
-    return "\n".join([what, head, "---|" * (table.shape[1] + 1), *rows])
+    head, *rows = table.to_csv(sep="|", index_label=name).splitlines()
+    return "\n".join([head, "---|" * (table.shape[1] + 1), *rows])
 
 
-def _write_note(study: optuna.Study, text: str) -> None:
-    """Put a note on a study, unless it is there; of one that is too long for a database, its first paragraph."""
-    text = text if len(text) <= _LONGEST_NOTE else text.partition("\n\n")[0]
+def _write_note(study: optuna.Study, *parts: str) -> None:
+    """Put a note on a study, in parts that a database takes, of which those are written that are not there."""
     storage, number = study._storage, study._study_id
     known = storage.get_study_system_attrs(number)
-    if known.get(_TEXT) != text:
-        storage.set_study_system_attr(number, _VERSION, known.get(_VERSION, 0) + 1)
-        storage.set_study_system_attr(number, _TEXT, text)
+    told = {**{key: "" for key in known if key.startswith(_TEXT)}, **{f"{_TEXT}{i}": p for i, p in enumerate(parts)}}
+    if new := {key: part for key, part in told.items() if known.get(key) != part}:
+        for key, value in {_VERSION: known.get(_VERSION, 0) + 1, **new}.items():
+            storage.set_study_system_attr(number, key, value)
 
 
 def _opened(url: str | None, folder: Path) -> BaseStorage:

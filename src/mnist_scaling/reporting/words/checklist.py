@@ -142,6 +142,7 @@ def commands(study: Study) -> list[str]:
         str(study.record[identity.COMMAND]),
         fitted or f"python -m mnist_scaling.fit {name}",
         f"python -m mnist_scaling.report {name if study.fits_folder == study.folder else where}",
+        *([f"make dashboard NAME={study.folder.name}"] if (study.folder / layout.JOURNAL).exists() else []),
     ]
 
 
