@@ -35,8 +35,11 @@ from mnist_scaling.reporting.text import Missing
 from mnist_scaling.study import layout
 from mnist_scaling.tuning.optuna_mirror import GRID, READ_FIRST
 
+END = "\n\n**See also**"
+"""The end of a note, which is written here, begins so."""
+
 IMAGE = "\n\n![The figure that stands here is shown by make dashboard.]"
-"""The end of a note begins so: the words are what `optuna-dashboard` by itself, which has no figures, shows."""
+"""These words are what `optuna-dashboard` by itself, which has no figures, shows."""
 
 CAPTIONS = {
     "settings_curves": "Each point is a trial that ran to its end with less than three times the lowest loss. The star "
@@ -68,20 +71,18 @@ class Drawn:
         file.seek(0)
         return file
 
-    def attach(self, study: optuna.Study, plot: str, draw: Callable[[], Figure | Missing], below: str) -> None:
-        """Put a figure and what is said under it into a study's note, and the figure among its artifacts, once."""
+    def attach(self, study: optuna.Study, plot: str, draw: Callable[[], Figure | Missing]) -> str:
+        """Put a figure among a study's artifacts, once; what its note needs to show it."""
         ours = str(uuid.uuid5(uuid.NAMESPACE_URL, study.study_name))
         self._draw[ours] = draw
         meta = {"artifact_id": ours, "filename": f"{plot}.png", "mimetype": "image/png", "encoding": None}
-        text = get_note(study).partition(IMAGE)[0] + f"{IMAGE}(/artifacts/{study._study_id}/{ours})"
-        text += f"\n\n{below}"
-        if text != get_note(study):
-            study._storage.set_study_system_attr(study._study_id, f"artifacts:{ours}", json.dumps(meta))
-            save_note(study, text)
+        if (key := f"artifacts:{ours}") not in study._storage.get_study_system_attrs(study._study_id):
+            study._storage.set_study_system_attr(study._study_id, key, json.dumps(meta))
+        return f"{IMAGE}(/artifacts/{study._study_id}/{ours})\n\n{CAPTIONS[plot]}"
 
 
 def with_figures(storage: BaseStorage, folder: Path) -> Drawn:
-    """Attach to each cell's study its trials against each setting, and to that of the grid the map of its losses."""
+    """Give each cell's note its trials against each setting, that of the grid the map of its losses, and all links."""
     store = Drawn()
     try:
         arms = loading.load_arms(folder)
@@ -102,9 +103,11 @@ def with_figures(storage: BaseStorage, folder: Path) -> Drawn:
         if not at and len(arms) == 1:
             cell, plot = arms[0], "loss_map"
         shown = next(p for p in figures.FIGURES if p.name == plot)
+        text = f"{get_note(study).partition(END)[0]}{END} {', '.join(there)}."
         if cell is not None and not isinstance(figures.prepare(shown, cell), Missing):
-            below = f"{CAPTIONS[plot]}\n\n**See also:** {', '.join(there)}."
-            store.attach(study, plot, partial(figures.show, cell, plot), below)
+            text += store.attach(study, plot, partial(figures.show, cell, plot))
+        if text != get_note(study):
+            save_note(study, text)
     return store
 
 

@@ -57,10 +57,12 @@ def test_notes_link_to_the_studys_files_and_to_the_note_to_start_with(tmp_path: 
     assert not any("dashboard" in command for command in checklist.commands(arm))
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
     assert start_of(storage) is None
-    study = optuna.create_study(study_name=GRID, storage=storage)
+    study, other = (optuna.create_study(study_name=name, storage=storage) for name in (GRID, "another"))
+    other.set_user_attr("width", 5)
     app = application(storage, folder)
     note = get_note(study)
     assert f"]({start_of(storage)})" in note
+    assert get_note(other).count("](") == note.count("](") - 1 == 4, "a study without a figure has the links"
     linked = re.findall(r"\]\(/files/([^)]+)\)", note)
     assert linked == ["report.html", "cells.csv", "trials.csv"]
     for name in linked:
