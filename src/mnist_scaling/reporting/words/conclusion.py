@@ -229,7 +229,7 @@ def comparison_summary(comparison: Pair) -> Iterator[Part]:
 
 def pairs_table(pairs: Sequence[Pair]) -> TextTable:
     """One line for each of several pairs: how far the exponents and the losses differ, and what that says."""
-    names = {key: symbol(key) for key in VARIABLE_OF} | LOSSES
+    names = {**{key: symbol(key) for key in VARIABLE_OF}, "offset": LOSSES["offset"]}
     known = [(pair, _differences(pair)) for pair in pairs]
     keys = [key for key in names if any(key in found for _, found in known)]
     rows = [
