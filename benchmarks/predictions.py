@@ -27,9 +27,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from reference import KEPT, keep
+from reference import REFERENCE, ROOT, keep
 
-from mnist_scaling.config.ask_schema import FULL, QUICK
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.predictions import LEVELS, SIZES, command, crps
@@ -102,18 +101,21 @@ def study(key: str, smoke: bool) -> list[dict[str, Any]]:
         started("train", "-m", *_without_axes(sweep), f"name={other}", *fixed, *axes)
     started("plan", f"name={name}", *fit, "score=true", f"measured=[{','.join(advised)}]")
     if not smoke:
-        keep({name}, FULL)
+        keep({name})
     return [{**row, "study": key} for row in rows_of(folder)]
 
 
 def kept(key: str) -> list[dict[str, Any]]:
     """The scored predictions of one study as the repository keeps them."""
-    return [{**row, "study": key} for row in rows_of(KEPT[FULL] / f"predict_{key}")]
+    return [{**row, "study": key} for row in rows_of(REFERENCE / f"predict_{key}")]
 
 
 def _without_axes(sweep: Sequence[str]) -> list[str]:
     return [word for word in sweep if not word.startswith(("model.width=", "data.fraction=", "hydra.sweeper.max_"))]
 
+
+RECORDED_IN = ROOT / "tests/asking/kept"
+"""Tables of smaller studies, of `ask … scale=quick`."""
 
 FEWEST = 9
 """Cells that a recorded study is fitted to, at least."""
@@ -127,7 +129,7 @@ RECORDED = (
 
 def foreseen(name: str, draws: int = 200) -> list[dict[str, Any]]:
     """The larger cells of a recorded study, predicted from the smaller ones alone, and scored, like rows of `study`."""
-    path = KEPT[QUICK] / f"{name}_quick" / "cells.csv"
+    path = RECORDED_IN / f"{name}_quick" / "cells.csv"
     columns = ColumnsConfig("n_params", "n_seen", "flops", loss="test_loss", se="test_loss_se", repeats="n_repeats")
     cells = pd.read_csv(path)
     cells = cells[cells["test_loss"].notna()].sort_values("flops")
@@ -142,7 +144,7 @@ def again(key: str) -> list[dict[str, Any]]:
     rows, (_, fit) = kept(key), STUDIES[key]
     most = [max(float(row[axis]) for row in rows) / times for axis, times in (("width", 2), ("data_fraction", 4))]
     where, columns = f"width <= {most[0]} and data_fraction <= {most[1]}", ColumnsConfig(D="n_train" if fit else None)
-    of = studied(FitConfig(name=str(KEPT[FULL] / f"predict_{key}"), where=where, columns=columns))
+    of = studied(FitConfig(name=str(REFERENCE / f"predict_{key}"), where=where, columns=columns))
     measured = ({"test_loss": row["measured_loss"], "test_error": row["measured_error"], **row} for row in rows)
     return [predicted(of, key, row) for row in measured]
 

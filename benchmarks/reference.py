@@ -6,9 +6,8 @@
     python benchmarks/reference.py reports            fit every kept study anew and write its report to docs/reference/
 
 `run` is `train -m` with the overrides that `ask` gives it, study by study, and `keep` after each; what is stopped goes
-on, and what is kept is not run again. A question is answered at full scale where the tables of all its studies are kept
-in multirun/reference/, else from smaller ones of `ask … scale=quick` in tests/asking/kept/.
-`tests/asking/test_kept_answers.py` computes the page again and compares.
+on, and what is kept is not run again. A question is answered where the tables of all its studies are kept in
+multirun/reference/. `tests/asking/test_kept_answers.py` computes the page again and compares.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from mnist_scaling.asking.answered import Answer, answer, record
 from mnist_scaling.asking.drawn import draw, figure_of
 from mnist_scaling.asking.question import SLOT, arms_of, find_question, order_of, question_names, with_twin
 from mnist_scaling.asking.study_arms import study_name, sweep, with_measured_twin
-from mnist_scaling.config.ask_schema import FULL, QUICK, Question
+from mnist_scaling.config.ask_schema import FULL, Question
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.reporting.words.in_short import trusted
@@ -43,9 +42,6 @@ from mnist_scaling.study.tables.csv_table import read_table
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / layout.MULTIRUN / layout.REFERENCE
-KEPT = {FULL: REFERENCE, QUICK: ROOT / "tests/asking/kept"}
-"""Where the tables of each scale are kept."""
-
 FIGURES, PAGE, DPI = ROOT / "docs/images/questions", ROOT / "docs/questions.md", 80
 TUTORIAL, REPORT = ROOT / "docs/tutorial.md", ROOT / "docs/reference_study.md"
 REPORTS = ROOT / "docs/reference"
@@ -57,10 +53,7 @@ TOLD = re.compile(r"(<!-- answer: (\w+) -->\n)> ?(.*)")
 SUMMARY = re.compile(r"(<!-- summary -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
 """Where the second of these pages has its table of all answers."""
 
-TABLES = {
-    FULL: (layout.CELLS, layout.TRIALS, layout.CURVES, layout.STUDY, layout.FITS, layout.PREDICTIONS),
-    QUICK: (layout.CELLS,),
-}
+TABLES = (layout.CELLS, layout.TRIALS, layout.CURVES, layout.STUDY, layout.FITS, layout.PREDICTIONS)
 """What is kept of a study, where it is there."""
 
 HEAD = """# Questions and their answers
@@ -95,49 +88,43 @@ notes below an answer say, its numbers speak of these runs, not of the best ones
 """
 
 
-def kept_tables(question: Question, scale: str) -> dict[str, Path]:
+def kept_tables(question: Question, scale: str = FULL) -> dict[str, Path]:
     """The kept cells.csv of each study of a question."""
-    return {key: KEPT[scale] / study_name(key, scale) / layout.CELLS for key in question.studies}
+    return {key: REFERENCE / study_name(key, scale) / layout.CELLS for key in question.studies}
 
 
-def is_kept(question: Question, scale: str) -> bool:
+def is_kept(question: Question) -> bool:
     """Whether all tables of a question are kept."""
-    return bool(question.studies) and all(path.is_file() for path in kept_tables(question, scale).values())
+    return bool(question.studies) and all(path.is_file() for path in kept_tables(question).values())
 
 
-def asked(name: str, conf: Path) -> tuple[Question, str]:
-    """A question and its scale: the largest at which its tables are kept, and with its twin where that is kept too."""
-    question = find_question(name, conf)[1]
-    for scale in KEPT:
-        found = with_measured_twin(question, scale, kept_tables)
-        if is_kept(found, scale):
-            return found, scale
-    return question, FULL if question.parts else QUICK
+def asked(name: str, conf: Path) -> Question:
+    """A question, with its twin where that is kept too."""
+    return with_measured_twin(find_question(name, conf)[1], FULL, kept_tables)
 
 
 def answered(name: str, conf: Path) -> Answer:
     """The answer that the kept tables give."""
-    question, scale = asked(name, conf)
-    return answer(name, question, scale, kept_tables(question, scale))
+    question = asked(name, conf)
+    return answer(name, question, FULL, kept_tables(question))
 
 
 def entry(name: str, conf: Path) -> str:
     """The section of docs/questions.md about one question."""
-    question, scale = asked(name, conf)
-    command = f"    python -m mnist_scaling.ask question={name}" + f" scale={scale}" * (scale != FULL)
-    head = f"## {question.title}\n\n{question.question}\n\n{command}\n"
+    question = asked(name, conf)
+    head = f"## {question.title}\n\n{question.question}\n\n    python -m mnist_scaling.ask question={name}\n"
     if question.parts:
         parts = ", ".join(f"`{part}`" for part in question.parts)
         return f"{head}\nOne page with the answers to {parts}, in this order; they stand here one by one.\n"
-    if not is_kept(question, scale):
+    if not is_kept(question):
         return f"{head}\nNot run yet, so there is no answer.\n"
     found = answered(name, conf)
     notes = "".join(f"\n- {note}" for note in found.findings.notes)
     return (
         f"{head}\n**{found.short}**\n\n{found.sentence}\n\n{trusted(found.trust.trust, found.trust.reasons)}\n\n"
         f"![{question.title}](images/questions/{name}.png)\n\n"
-        f"scale={scale}, {found.cells} cells, {found.minutes:.1f} minutes, "
-        f"{date(kept_tables(question, scale).values())}.\n{notes}{chr(10) if notes else ''}"
+        f"scale={FULL}, {found.cells} cells, {found.minutes:.1f} minutes, "
+        f"{date(kept_tables(question).values())}.\n{notes}{chr(10) if notes else ''}"
     )
 
 
@@ -164,8 +151,8 @@ def summary(conf: Path) -> str:
         "|---|---|---|---|---|",
     ]
     for name in question_names(conf):
-        question, scale = asked(name, conf)
-        if scale == FULL and question.studies:
+        question = asked(name, conf)
+        if is_kept(question):
             found = answered(name, conf)
             numbers = found.findings.numbers
             slots = (
@@ -182,48 +169,44 @@ def summary(conf: Path) -> str:
     return "\n".join(rows)
 
 
-def studies(names: Iterable[str], conf: Path, scale: str) -> dict[str, list[str]]:
+def studies(names: Iterable[str], conf: Path) -> dict[str, list[str]]:
     """Every study of these questions, twins last: its name and the overrides of `train -m`."""
     plain, twins = {}, {}
     for name in names:
         for part in find_question(name, conf)[1].parts or (name,):
             question = find_question(part, conf)[1]
-            whole = with_twin(question, scale)
+            whole = with_twin(question, FULL)
             for key in order_of(whole):
                 wanted = plain if key in question.studies else twins
-                wanted[study_name(key, scale)] = sweep(key, whole.studies[key], scale)
+                wanted[study_name(key, FULL)] = sweep(key, whole.studies[key], FULL)
     return plain | twins
 
 
 def run(names: Iterable[str], conf: Path) -> None:
     """Run the studies that are not kept, one after another, and keep each when it ends."""
-    for name, overrides in studies(names, conf, FULL).items():
+    for name, overrides in studies(names, conf).items():
         if not (REFERENCE / name).is_dir():
             print(f"\n{name}", flush=True)
             command = [sys.executable, "-m", "mnist_scaling.train", "-m", *overrides]
             subprocess.run(command, cwd=ROOT, check=True)
-            keep({name}, FULL)
+            keep({name})
 
 
-def keep(names: Iterable[str], scale: str) -> None:
+def keep(names: Iterable[str]) -> None:
     """Copy the tables of studies that are finished."""
     for name in names:
-        folder, target = ROOT / layout.MULTIRUN / name, KEPT[scale] / name
+        folder, target = ROOT / layout.MULTIRUN / name, REFERENCE / name
         study, cells, trials = read_json(folder / layout.STUDY), folder / layout.CELLS, folder / layout.TRIALS
         if study is None or not cells.is_file() or unfinished(folder, read_table(cells), read_table(trials), study):
             continue
-        if scale == FULL:
-            subprocess.run([sys.executable, "-m", "mnist_scaling.fit", f"name={name}"], cwd=ROOT, check=False)
+        subprocess.run([sys.executable, "-m", "mnist_scaling.fit", f"name={name}"], cwd=ROOT, check=False)
         target.mkdir(parents=True, exist_ok=True)
-        for table in TABLES[scale]:
+        for table in TABLES:
             if (folder / table).is_file():
                 shutil.copy(folder / table, target / table)
-        if scale == FULL:
-            cells_of = {str(place.relative_to(folder)): cell for place, cell in read_cells(folder).items()}
-            write_json(target / layout.CELL_RECORDS, cells_of)
-            report(folder)
-        else:
-            write_json(target / layout.STUDY, {key: study.get(key) for key in ("command", "started", "commit")})
+        cells_of = {str(place.relative_to(folder)): cell for place, cell in read_cells(folder).items()}
+        write_json(target / layout.CELL_RECORDS, cells_of)
+        report(folder)
 
 
 def reports() -> None:
@@ -267,14 +250,13 @@ def write(conf: Path) -> None:
     """The answers, their figures and the page, from what is kept."""
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in question_names(conf):
-        question, scale = asked(name, conf)
-        if is_kept(question, scale):
+        question = asked(name, conf)
+        if is_kept(question):
             found = answered(name, conf)
             draw(figure_of(found), FIGURES, name, ("png",), DPI)
-            if scale == FULL:
-                (REFERENCE / layout.ANSWERS).mkdir(parents=True, exist_ok=True)
-                write_json(REFERENCE / layout.ANSWERS / f"{name}.json", record(found))
-                comparison(name, question)
+            (REFERENCE / layout.ANSWERS).mkdir(parents=True, exist_ok=True)
+            write_json(REFERENCE / layout.ANSWERS / f"{name}.json", record(found))
+            comparison(name, question)
     write_atomically(PAGE, page(conf))
     for path in (TUTORIAL, REPORT):
         write_atomically(path, told(path.read_text(encoding="utf-8"), conf))
@@ -290,13 +272,12 @@ def main() -> None:
     if given.do == "run":
         run(given.questions or every, conf)
     if given.do == "keep":
-        for scale in KEPT:
-            keep(studies(every, conf, scale), scale)
+        keep(studies(every, conf))
     if given.do == "reports":
         reports()
         return
     write(conf)
-    frames = [pd.read_csv(path) for kept in KEPT.values() for path in kept.glob(f"*/{layout.CELLS}")]
+    frames = [pd.read_csv(path) for path in REFERENCE.glob(f"*/{layout.CELLS}")]
     print(f"{len(frames)} studies kept, {sum(map(len, frames))} cells; {PAGE}, {TUTORIAL} and {REPORT} written.")
 
 

@@ -67,8 +67,7 @@ def test_the_table_of_the_reference_study_is_what_the_kept_tables_give() -> None
 
 def test_the_exponents_of_one_row_by_least_squares_alone() -> None:
     """An independent computation: the plane through the tuned cells' log losses."""
-    question, scale = REFERENCE.asked("learning_rate", CONF)
-    cells = pd.read_csv(REFERENCE.kept_tables(question, scale)["lr_tuned"])
+    cells = pd.read_csv(REFERENCE.kept_tables(REFERENCE.asked("learning_rate", CONF))["lr_tuned"])
     alpha, beta = exponents(cells["test_loss"], cells["n_params"], cells["n_seen"])
     found = REFERENCE.answered("learning_rate", CONF).findings.numbers
     assert found["tuned_alpha"].interval.value == pytest.approx(alpha.value, abs=1e-6)
@@ -80,12 +79,10 @@ def test_every_kept_figure_and_table_is_used() -> None:
     figures = {f"images/questions/{path.name}" for path in REFERENCE.FIGURES.glob("*")}
     assert figures <= used
     assert figures == set(re.findall(r"\((images/questions/\w+\.png)\)", PAGE))
-    every = list(question_names(CONF))
-    for scale, kept in REFERENCE.KEPT.items():
-        there = {path.parent.name for path in kept.glob("*/cells.csv")}
-        # The quickstart is README's, and makes no question's answer; predictions have a script of their own.
-        others = {name for name in there if name.startswith(("predict_", "quickstart"))}
-        assert there - others <= set(REFERENCE.studies(every, CONF, scale))
+    there = {path.parent.name for path in REFERENCE.REFERENCE.glob("*/cells.csv")}
+    # The quickstart is README's, and makes no question's answer; predictions have a script of their own.
+    others = {name for name in there if name.startswith(("predict_", "quickstart"))}
+    assert there - others <= set(REFERENCE.studies(question_names(CONF), CONF))
 
 
 KEPT_STUDIES = sorted(path.parent.name for path in REFERENCE.REFERENCE.glob("*/cells.csv"))
