@@ -71,7 +71,7 @@ def started(module: str, *arguments: str) -> str:
 def rows_of(folder: Path) -> list[dict[str, str]]:
     """The registered predictions of a study."""
     path = folder / "predictions.csv"
-    return list(csv.DictReader(path.open(encoding="utf-8"))) if path.is_file() else []
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.is_file() else []
 
 
 def targets_of(folder: Path) -> list[tuple[str, str]]:

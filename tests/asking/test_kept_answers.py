@@ -8,17 +8,12 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling import cli, compare
+from mnist_scaling import cli
 from mnist_scaling.asking.question import find_question, question_names
-from mnist_scaling.config.compare_schema import CompareConfig
-from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
-from mnist_scaling.reporting.documents.json_form import read
-from mnist_scaling.reporting.text import estimate
 
 pytestmark = pytest.mark.slow
 
@@ -97,47 +92,6 @@ def test_a_kept_study_has_its_report_which_says_what_its_fit_says(name: str) -> 
         assert any(one["answer"]["sentence"] in html.unescape(page) for page in pages.values()), one.get("name")
 
 
-def test_what_one_rate_costs_at_the_largest_cell() -> None:
-    """The reference study and README say it beside the answers, whose averages don't show it."""
-    text = " ".join(REFERENCE.REPORT.read_text(encoding="utf-8").split())
-    for question, arm, said in (
-        ("learning_rate", "one", "its loss is {} % [{}, {}] higher"),
-        ("parametrization", "mup", "0.02, loses {} % [{}, {}] there"),
-    ):
-        answer = json.loads((ROOT / f"multirun/reference/answers/{question}.json").read_text())
-        ratio = answer["numbers"][f"{arm}_loss_ratio_largest"]
-        ends = (f"{100 * (ratio[end] - 1):.0f}".replace("-", "−") for end in ("value", "low", "high"))
-        assert said.format(*ends) in text
-    for other in ("lr_fan_in", "mup_one"):
-        studies = [str(ROOT / "multirun/reference" / name) for name in ("lr_one", other)]
-        pair = compare.compared(CompareConfig(studies=studies, out="c", exponents=False))
-        assert f"{estimate(pair.largest.exp(), gap=' ')} times" in text
-    for name, said in (
-        ("lr_one", "the slopes there are {} and {}"),
-        ("lr_tuned", "where tuning gives {} and {}"),
-        ("lr_tuned_twin", "and {} and {} when it is done again"),
-    ):
-        headline = json.loads((ROOT / f"multirun/reference/{name}/fits.json").read_text())["headline"]
-        assert said.format(*(estimate(read(Interval, headline[f"slope_{k}"]), gap=" ") for k in "ND")) in text
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    assert "costs 24 % [11, 38] of loss at the largest network" in readme
-    answer = json.loads((ROOT / "multirun/reference/answers/learning_rate.json").read_text())
-    lower = -read(Interval, answer["numbers"]["one_slope_D_difference"])
-    assert f"lowers the slope in D there by {estimate(lower, gap=' ')}" in readme
-
-
-def test_the_best_depth_is_what_the_reference_study_says() -> None:
-    cells = pd.read_csv(REFERENCE.REFERENCE / "shapes/cells.csv").sort_values("n_params")
-    curves = dict(iter(cells.groupby("depth")))
-    text = " ".join(REFERENCE.REPORT.read_text(encoding="utf-8").split())
-    for size, best in ((2_500, 3), (5_000, 2), (10_000, 1), (20_000, 1)):
-        losses = {d: np.interp(size, own["n_params"], own["test_loss"]) for d, own in curves.items()}
-        assert min(losses, key=lambda depth: losses[depth]) == best
-    assert "three layers are best at 2,500 parameters, two at 5,000 and one from 10,000" in text
-    lowest = [own["test_loss"].min() for own in curves.values()]
-    assert "reach {:.3f}, {:.3f} and {:.3f}, and four {:.3f}".format(*lowest) in text
-
-
 @pytest.mark.parametrize(
     "path", sorted((REFERENCE.REFERENCE / "answers").glob("*/comparison.json")), ids=lambda p: p.parent.name
 )
@@ -150,18 +104,3 @@ def test_a_kept_comparison_says_what_the_answer_says(path: Path) -> None:
     compared = [pair["slopes"]["alpha"]["difference"]["value"] for pair in pairs.get("pairs") or [pairs]]
     assert differences == pytest.approx(compared[: len(differences)])
     assert (REFERENCE.REPORTS / path.parent.name / "comparison.html").is_file()
-
-
-def test_what_would_change_the_answers_has_their_weak_numbers() -> None:
-    text = " ".join(REFERENCE.REPORT.read_text(encoding="utf-8").partition("## What would change this")[2].split())
-    answers = {name: json.loads((ROOT / f"multirun/reference/answers/{name}.json").read_text()) for name in (
-        "regimes", "families", "best_rate", "critical_batch",
-    )}  # fmt: skip
-    for name in ("regimes", "families"):
-        share = answers[name]["reasons"][0].partition(" of the cells")[0]
-        assert f"{share} of the" in text, f"{name}: {answers[name]['reasons'][0]}"
-    assert f"{answers['best_rate']['numbers']['mup_scatter']['value']:.2f} in ln lr" in text
-    assert answers["critical_batch"]["numbers"]["small_last"]["value"] > 256
-    fits = json.loads((ROOT / "multirun/reference/width_x_data/fits.json").read_text())
-    last = [one["C"] for one in fits["headline"]["sizes"] if not one.get("all_examples")][-1]
-    assert f"{last / 1e9:.1f} × 10⁹" in text
