@@ -220,7 +220,11 @@ def test_by_compares_arms_of_one_study_and_all_pairs_of_three(home: Path) -> Non
         assert row[-1].endswith(f", {pair['verdict']['offset']}")
         assert f"{pair['offset']['value']:.3f}".replace("-", "−") in row[-1]
     page = (home / "multirun" / "three" / "comparison.html").read_text()
-    assert page.index("ln of the loss") < page.index("<section>") < html.unescape(page).index(three["pairs"][0]["sentence"])
+    assert (
+        page.index("ln of the loss")
+        < page.index("<section>")
+        < html.unescape(page).index(three["pairs"][0]["sentence"])
+    )
 
 
 def test_the_report_of_arms_repeats_what_was_compared(home: Path) -> None:

@@ -191,7 +191,7 @@ def test_points_of_a_comparison_are_rows_of_its_table_pair_by_pair() -> None:
     text = comparison_page.page(read(Pair, pair | {"pairs": [pair, pair]}), "two pairs")
     listed, drawn = rows_and_points(text)
     assert listed == drawn == {f"{place}-{i}" for place in (0, 1) for i in range(4)}
-    assert 'data-series="b: sgd"' in text
+    assert 'data-series="sgd"' in text
     assert "http" not in text
     assert text.count("adam has the lower loss with a probability of 0.80") == 2
     assert text.count("should settle it in 4 of 5 cases") == 2
@@ -208,6 +208,7 @@ def test_points_of_an_answer_are_rows_of_its_table() -> None:
         "title": "T",
         "question": "Q?",
         "sentence": "S.",
+        "short": "In short.",
         "notes": [],
         "numbers": {},
         "words": {},

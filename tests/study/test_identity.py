@@ -86,7 +86,7 @@ def test_a_range_is_named_in_words() -> None:
     assert [identity.range_in_words(v) for v in (0.5, "cosine", None, [1], "12")] == [
         "0.5",
         "cosine",
-        "None",
+        "not set",
         "[1]",
         "12",
     ]

@@ -21,7 +21,7 @@ from mnist_scaling.fitting.comparing.pairing import Cells, of_ratio
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table, level_of
 from mnist_scaling.fitting.uncertainty.luck import Field, Luck, Numbers, luck, ratios, spread
-from mnist_scaling.fitting.uncertainty.noise import seed_noise
+from mnist_scaling.fitting.uncertainty.noise import mean_and_dof, seed_noise
 
 FEWEST_FREE = 3
 """Degrees of freedom that a curved surface must leave; a plane is fitted where it would leave fewer."""
@@ -200,8 +200,7 @@ def _of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Ce
     """
     n, sizes, shown = len(cells.a), (len(cells.a), len(cells.b)), []
     for rows, table in ((slice(None, n), cells.a), (slice(n, None), cells.b)):
-        seeds = seed_noise(table)
-        known = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
+        known = mean_and_dof(seed_noise(table))
         shown.append((float((residual[rows] ** 2).sum()), float(free[rows].sum()), *known))
     square, freedom, variance, dof = np.array(shown).T
     usual = np.maximum((square + dof * variance) / np.maximum(freedom + dof, 1e-9), 1e-300)

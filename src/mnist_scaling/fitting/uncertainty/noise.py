@@ -156,12 +156,17 @@ def row_noise(fit: Fit, table: Table) -> Noise:
     return noise if levels is None or not np.isfinite(noise.sigma).all() else _with_shared(noise, levels)
 
 
+def mean_and_dof(seeds: SeedNoise | None) -> tuple[float, float]:
+    """Mean variance over the rows, and its degrees of freedom; 0 of both where no row has repeats."""
+    return (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
+
+
 def _own_noise(fit: Fit, table: Table, seeds: SeedNoise | None, residual: Array, levels: Explained | None) -> Noise:
     """Noise of the rows alone: without the sum of squares, and the degrees of freedom, of a shared error."""
     explained, rank = (0.0, 0) if levels is None else (levels.square, levels.rank)
     residual_dof = fit.n - fit.free - rank
     variance = (float((residual**2).sum()) - explained) / residual_dof if residual_dof > 0 else np.nan
-    of_seeds, dof = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
+    of_seeds, dof = mean_and_dof(seeds)
     pooled, total, _, _ = pool(variance, residual_dof, of_seeds, dof)
     if not np.isfinite(pooled):
         return Noise(np.full(fit.n, np.nan), 0.0, np.nan)
@@ -194,7 +199,7 @@ def _shared(fit: Fit, table: Table, residual: Array, seeds: SeedNoise | None) ->
         return None
     residual_dof = fit.n - fit.free - levels.rank
     rest = (float((residual**2).sum()) - levels.square) / max(residual_dof, 1)
-    of_seeds, dof = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
+    of_seeds, dof = mean_and_dof(seeds)
     error, total, _, _ = pool(rest, residual_dof, of_seeds, dof)
     return levels if levels.seen(error, total) else None
 
