@@ -297,7 +297,10 @@ def test_an_answer_is_trusted_as_far_as_its_cells_and_its_scale_and_names_number
     assert trusted({"a": Number(Interval(), "slope")}, rows, QUICK)[2] == "these cells do not tell all numbers"
     many = {f"x{i}": replace(wide["a"], interval=Interval(0.3, 0.2, 0.4 + i / 100)) for i in range(4)}
     question = Question(sentence="{a} {x0} {x1} {x2} {x3}")
-    assert trusted(many) == ("fair", "4 of its 5 numbers are fair by themselves: the page's table says which")
+    assert trusted(many) == (
+        "fair",
+        "4 of its 5 numbers are fair by themselves: the page's table, which begins with these 5, says which",
+    )
     assert of_number(wide["a"]).reasons == ["± 15 % at 4 times as much"]
     assert of_number(replace(known["a"], doubtful="may be 0")) == Trust("fair", ["may be 0"])
     assert trusted({}, rows.assign(tuned=["yes"] * 8 + ["no"] * 2))[1] == "80 % of the cells of a are certified tuned"
@@ -352,7 +355,9 @@ def test_an_arm_is_the_rows_and_the_loss_that_it_names(tmp_path: Path) -> None:
         ({"kind": "relation", "x": ["n_params"]}, {"a_n_params", "a_scatter"}),
         (
             {"kind": "compute_optimal"},
-            {f"a_{m}_{e}" for m in ("pareto", "hull", "isoflop", "parametric") for e in ("N", "D", "loss")} | {"a_law"},
+            {f"a_{m}_{e}" for m in ("pareto", "hull", "isoflop", "parametric") for e in ("N", "D", "loss")}
+            | {f"a_{m}_{e}_of_model" for m in ("pareto", "hull", "isoflop") for e in ("N", "D", "loss")}
+            | {"a_law"},
         ),
     ],
 )

@@ -88,7 +88,8 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     doubts += [(LOW, "these cells do not tell all numbers")] * (len(named) < len(quoted))
     for level in (LOW, FAIR):
         shown = [f"{one.meaning}, {estimate(one.interval)}" for own, one in named if own.trust == level]
-        many = f"{len(shown)} of its {len(named)} numbers are {level} by themselves: the page's table says which"
+        of_all = f"{len(shown)} of its {len(named)} numbers are {level} by themselves"
+        many = f"{of_all}: the page's table, which begins with these {len(named)}, says which"
         doubts += [(level, many if len(shown) > 3 else f"{level} by itself: {'; '.join(shown)}")] * bool(shown)
     return graded([*of_cells, *doubts])
 
@@ -123,7 +124,9 @@ def fill(sentence: str, findings: Findings, brief: bool = False) -> str:
 
 
 def record(answer: Answer) -> dict[str, Any]:
-    """An answer as its JSON file has it; a number that is not known is null."""
+    """An answer as its JSON file has it, the sentence's numbers first; one that is not known is null."""
+    said = SLOT.findall(answer.question.sentence)
+    numbers = sorted(answer.findings.numbers.items(), key=lambda item: item[0] not in said)
     return {
         "schema": SCHEMA,
         "name": answer.name,
@@ -134,8 +137,11 @@ def record(answer: Answer) -> dict[str, Any]:
         "short": answer.short,
         **plain(answer.trust),
         "numbers": {
-            slot: plain(number.interval.record() | {"meaning": number.meaning, "trust": of_number(number).trust})
-            for slot, number in answer.findings.numbers.items()
+            slot: plain(
+                number.interval.record()
+                | {"meaning": number.meaning, "trust": "" if number.factor is None else of_number(number).trust}
+            )
+            for slot, number in numbers
         },
         "words": dict(answer.findings.words),
         "notes": list(answer.findings.notes),

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from scipy.interpolate import make_interp_spline
 
-from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.reporting.documents.fits_json import FrontierRecord
@@ -167,7 +166,6 @@ class LossMap:
     """Loss of the selected law, shape (`FINE`, `FINE`); None where it is no law of N and D."""
     frontier: pd.DataFrame
     """Columns x, y: N* and D* inside the map."""
-    method: str
     labels: tuple[str, str, str]
     """Of rows, columns and numbers."""
     note: str
@@ -191,8 +189,7 @@ def loss_map(study: Study) -> LossMap | Missing:
         np.exp(make_interp_spline(at, log, k=1)(np.linspace(0, len(at), FINE)))
         for at, log in zip((rows, columns), logs, strict=True)
     ]
-    method = next((m for m in ("parametric", "hull") if len(best_sizes(study.fits.frontier.get(m)))), "")
-    best = best_sizes(study.fits.frontier.get(method))
+    best = best_sizes(study.fits.frontier.get("parametric"))
     outside: dict[str, Any] = {"left": np.nan, "right": np.nan}
     x = np.interp(np.log(best["D"]), logs[1], columns, **outside)
     y = np.interp(np.log(best["N"]), logs[0][::-1], rows[::-1], **outside)
@@ -206,7 +203,7 @@ def loss_map(study: Study) -> LossMap | Missing:
     whole = law if law is not None and law.shape == (FINE, FINE) else None
     drawn = ["" if np.isnan(row) else f"{row:.0f}" for row in numbers.ravel()]
     line = pd.DataFrame({"x": x, "y": y}).dropna()
-    return LossMap(table, drawn, whole, line, METHODS.get(method, ""), names, " ".join(notes))
+    return LossMap(table, drawn, whole, line, names, " ".join(notes))
 
 
 def draw_loss_map(data: LossMap) -> Figure:
@@ -234,7 +231,7 @@ def draw_loss_map(data: LossMap) -> Figure:
         look: dict[str, Any] = {
             "color": style.UNTUNED,
             "linewidth": 2,
-            "label": f"best N and D by compute ({data.method})",
+            "label": "best N and D by compute",
         }
         lines += axes.plot(data.frontier["x"], data.frontier["y"], **look)
     axes.set(xlabel=style.plain(data.labels[1]), ylabel=style.plain(data.labels[0]))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, NOT_SETTLED, margin_of, verdict
+from mnist_scaling.fitting.comparing.multiplier import Multiplier
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.comparing.settle import Settling
 from mnist_scaling.fitting.headline import TIMES
@@ -89,7 +90,8 @@ def answer(pair: Pair, cells: int, arms: Sequence[tuple[str, pd.DataFrame]]) -> 
     whole += [one for key in pair.verdict for one in own.get(key, ()) if one not in zero[key]]
     for i, one in enumerate(pair.multiplier):
         own[f"multiplier_{i}"] = doubt(f"compute {{}} at C = {power_of_ten(one.C)} FLOPs", reach(one, factor=True))
-        whole += [(HIGH, f"{level} for {why}") for level, why in own[f"multiplier_{i}"]]
+        told = one is _told(pair)  # by the sentence, whose trust this is; the others are in the table
+        whole += [(level if told else HIGH, f"{level} for {why}") for level, why in own[f"multiplier_{i}"]]
     if pair.settling and pair.settling.runs > 1:
         where = f"which has the lower loss at C = {power_of_ten(pair.settling.C)} FLOPs"
         mends.append(f"Give both arms {_more(pair.settling)}, to settle {where}.")
@@ -156,9 +158,14 @@ def _of_offset(pair: Pair, only: bool) -> str:
     return f"In the middle of the grid it is not settled which loss is lower ({size})."
 
 
+def _told(pair: Pair) -> Multiplier | None:
+    """The multiplier in the middle, if it is known well enough for the sentence; the table has all."""
+    return next((m for m in pair.multiplier[1:2] if math.expm1(reach(m, factor=True)) <= ROUGH), None)
+
+
 def _of_compute(pair: Pair) -> str:
     a, b = pair.names
-    middle = next((m for m in pair.multiplier[1:2] if reach(m, factor=True) <= ROUGH), None)  # the table has all
+    middle = _told(pair)
     if middle is None:
         return ""
     where = f"at C = {power_of_ten(middle.C)} FLOPs, in the middle of what both reach"
