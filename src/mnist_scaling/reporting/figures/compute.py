@@ -211,7 +211,7 @@ def draw_frontier(data: View) -> Figure:
         values = np.concatenate([ranges[variable], data.points[variable]])
         style.log_axis(axes.yaxis, values.min(), values.max())
         axes.set_ylabel(f"compute-optimal {name} {variable}*")
-        axes.legend(loc="upper left", handlelength=1.6, labelspacing=0.35, frameon=True, fc="white", ec="none")
+        axes.legend(loc="upper left", handlelength=1.6, labelspacing=0.35, frameon=True, facecolor="w", edgecolor="w")
         low, high = axes.get_ylim()
         axes.set_ylim(low, high * (high / low) ** (0.09 * len(optima)))
     return figure
