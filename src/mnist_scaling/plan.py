@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli, image_task
 from mnist_scaling.arms.reading import read
-from mnist_scaling.config import JSON, build, literal
+from mnist_scaling.config import JSON, ModelConfig, build, literal
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, growth, predictions
@@ -186,8 +186,10 @@ def _one_run(of: Studied, cell: NewCell, expected: Expected) -> str:
 
 
 def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, float]:
-    """What our own program counts of a run before it starts."""
-    return image_task.TASK.counts(image_task.TASK.checked({**values, **changes}))
+    """What our own program counts of a run before it starts; values that nobody gives are the defaults."""
+    given = {**values, **changes}
+    defaults = image_task.TASK.defaults({"model.name": given.get("model.name", ModelConfig().name)})
+    return image_task.TASK.counts(image_task.TASK.checked({**defaults, **given}))
 
 
 def _score(config: PlanConfig) -> Said:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from mnist_scaling import cli, config, plan
+from mnist_scaling.arms.reading import read
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
 from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.misfit.posterior import Model, surface
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -27,6 +30,7 @@ from mnist_scaling.planning.studied import Studied, studied
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder, power_law
 
+REFERENCE = Path(__file__).parents[2] / "multirun/reference"
 FAR = {"width": 64, "data_fraction": 1.0}
 
 
@@ -57,6 +61,19 @@ def test_our_own_program_counts_what_a_run_then_measures() -> None:
     }  # fmt: skip
     stops = {"regime.name": "early_stopping", "regime.patience": 3, "regime.max_epochs": 9, "optim.schedule": "wsd"}
     assert not {"n_seen", "flops"} & TASK.counts(TASK.checked({**values, **stops})).keys()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "isoflop", "transformer", "passes", "predict_fashion_mlp"])
+def test_a_study_that_came_without_its_runs_is_counted_by_the_program_too(name: str) -> None:
+    """Of every cell it gives what its runs measured, and further cells are not read off the grid."""
+    source = read(FitConfig(name=str(REFERENCE / name)))
+    (arm,) = source.rows.arms
+    kept = Studied(source, arm, cast(Result, SimpleNamespace(cost=None)), plan._counts)
+    for number in range(len(arm.frame)):
+        row = arm.frame.iloc[number]
+        cell = on_grid(kept, {axis: row[axis] for axis in source.axes})
+        assert cell.counted == "counted by the program"
+        assert cell.at == {k: row[source.rows.names[k]] for k in ("N", "D", "C")}
 
 
 def test_the_cost_of_a_target_by_its_sizes_is_that_of_the_tables_own_plane(of: Studied) -> None:

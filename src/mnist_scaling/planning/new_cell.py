@@ -85,6 +85,7 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
         tried = fine or pd.isna(value) or (cells[axis] == value).any()
         require(tried, f"`target.{axis}` must be {rule}, but got {value}: mend it.")
     values = {a: target.get(a, only.get(a)) for a in axes}
+    values = {a: v.item() if isinstance(v, np.generic) else v for a, v in values.items()}
     if of.counts is not None and values.get("data_fraction"):
         DataConfig(fraction=float(values["data_fraction"]))  # our program's own rule, where no run of it is on record
     keys, known = _counted(of, values)
@@ -99,13 +100,15 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
 
 
 def _counted(of: Studied, values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, float]]:
-    """Config keys of the axes, and what the program counts of such a run; nothing where no run is on record."""
+    """Config keys of the axes, and what the program counts of such a run; nothing where no run is on record, but of a
+    study that came without its runs, whose study.json has what they share besides the defaults."""
     for folder, cell in of.records.items():
         names = dict(zip(cell["axes"], cell["keys"], strict=True))
         alike = all(cell["axes"].get(a) == v for a, v in values.items() if isinstance(v, str))
         run = next(folder.glob(f"*/{layout.RESULT}"), None)
-        if alike and run is not None and names.keys() >= values.keys():
-            keys, record = {names[a]: v for a, v in values.items()}, records.read_run(run.parent)
+        if alike and (run is not None or not folder.is_dir()) and names.keys() >= values.keys():
+            keys, shared = {names[a]: v for a, v in values.items()}, {"config": of.identity.get("settings", {})}
+            record = shared if run is None else records.read_run(run.parent)
             return keys, of.counts(record["config"], keys) if of.counts is not None and record else {}
     return {}, {}
 

@@ -31,7 +31,7 @@ from mnist_scaling.study.records import read_cells
 from mnist_scaling.study.tables.fitted_rows import ArmRows, Roles, roles_of
 
 Counts = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]
-"""From all values of a recorded run and the config keys that differ to columns that are known before the new run."""
+"""From values of a run, defaults left out or not, and the config keys that differ to columns known before the run."""
 
 
 @dataclass(frozen=True)
