@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
+from rich.console import Console
 
 from mnist_scaling import cli, config, plan
 from mnist_scaling.arms.reading import read
@@ -27,11 +30,19 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.image_task import TASK
 from mnist_scaling.planning.new_cell import expect, extrapolated, log_loss, loss_draws, on_grid, place_of
 from mnist_scaling.planning.studied import Studied, studied
+from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.words import plan_words
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder, power_law
 
 REFERENCE = Path(__file__).parents[2] / "multirun/reference"
 FAR = {"width": 64, "data_fraction": 1.0}
+
+
+@pytest.fixture(scope="module")
+def quickstart() -> Studied:
+    """The kept study, which our own program counts."""
+    return replace(studied(FitConfig(name=str(REFERENCE / "quickstart"))), counts=plan._counts)
 
 
 def test_sizes_go_on_along_the_axes_where_nothing_counts_them(of: Studied) -> None:
@@ -190,6 +201,30 @@ def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(tmp_path
     for factor in (0.25, 4.0):
         other = {"N": cell.at["N"] * factor, "D": cell.at["D"] / factor}
         assert predicted(other) > predicted(cell.at)
+
+
+@pytest.mark.parametrize(
+    ("flops", "least", "said"),
+    [
+        (2e10, 0.98, ""),
+        (3e10, 0.90, "It uses 91 % of the compute: no larger model within it should have a lower loss."),
+        (2e14, 0.95, ""),  # 16 times the largest width takes a tenth of it
+    ],
+)
+def test_a_budget_is_used_or_it_is_said_why_not(quickstart: Studied, flops: float, least: float, said: str) -> None:
+    cell = place_of(quickstart, {"flops": flops})
+    assert least < cell.at["C"] / flops < 1.02
+    assert cell.unspent == said
+    row = defaultdict(str, beyond="inside the data")
+    shown = io.StringIO()
+    terminal.show(plan_words.prediction(quickstart, row, Path(), cell, (), ""), Console(file=shown, width=200))
+    assert said in shown.getvalue()
+
+
+def test_sizes_beyond_those_that_a_program_counts_at_once_are_not_tried(of: Studied) -> None:
+    cell = place_of(of, {"flops": 1e15})
+    assert 1e7 <= cell.at["N"] < 4e7
+    assert cell.unspent.endswith("% of the compute: larger models were not tried.")
 
 
 def test_without_a_count_of_flops_a_cell_costs_six_n_d(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ length of a run that decides itself when to stop, goes on along the axes of the 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,10 @@ LARGER, TRIED, MOST_WHOLE, SAME = 16.0, 32, 200, 0.02
 """For a budget so many sizes are tried, up to so many times the largest, and whole ones of the grid where they are no
 more than that; difference in C at which a cell takes it."""
 
+LARGEST, FINER, USED = 1e7, 9, 0.95
+"""Parameters up to which still larger sizes are tried where a budget holds them with all the data: those are counted
+at once; sizes that are tried around the best; share of a budget from which on the rest is not worth a word."""
+
 NEAREST, FEWEST = 3, 6
 """Cells whose selected settings stand in where a key has no law; cells that say how the error goes with the loss."""
 
@@ -46,6 +50,8 @@ class NewCell:
     keys: Mapping[str, Any]
     at: Mapping[str, float]
     counted: str
+    unspent: str = ""
+    """Why it leaves some of the compute that was given, in words."""
 
 
 def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
@@ -129,37 +135,62 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     require(not flops < costs.min(), f"{rule}, but got {flops:.4g}: raise it.")
     if of.model.inputs == ("C",) or (of.model.ray is not None and not of.is_study):
         return NewCell({}, {}, {"C": flops}, "as given")
-    cells = list(_cells_of(of, flops))
+    tried = _sizes(of, flops)
+    cells = list(_cells_of(of, flops, tried))
     rule = f"A cell must take the {flops:.4g} FLOPs that were asked for"
     beyond = f"none does within the study's data and {LARGER:g} times its sizes"
     require(bool(cells), f"{rule}, but {beyond}: give fewer, or the cell itself by N and D or the study's axes.")
-    return min(cells, key=lambda cell: float(np.median(loss_draws(of.model, cell.at, np.random.default_rng(0)))))
+
+    def lowest(cells: Iterable[NewCell]) -> NewCell:
+        return min(cells, key=lambda cell: float(np.median(loss_draws(of.model, cell.at, np.random.default_rng(0)))))
+
+    if not (best := lowest(cells)).axes:
+        return best
+    size = str(of.roles.size)
+    place = int(np.searchsorted(tried, best.axes[size]))
+    around = np.linspace(tried[max(place - 1, 0)], tried[min(place + 1, len(tried) - 1)], FINER)
+    best = lowest([best, *_cells_of(of, flops, around)])
+    larger = any(cell.axes[size] > best.axes[size] for cell in cells)
+    why = "no larger model within it should have a lower loss" if larger else "larger models were not tried"
+    used = best.at["C"] / flops
+    return best if used > USED else replace(best, unspent=f"It uses {100 * used:.2g} % of the compute: {why}.")
 
 
-def _cells_of(of: Studied, flops: float) -> Iterator[NewCell]:
-    """Cells of many sizes, each with the data that its compute leaves, or in a study with as many as it has."""
-    cost, axes = of.result.cost, (of.roles.size, of.roles.data)
-    sizes = of.cells[axes[0]].astype(float) if of.is_study and None not in axes else of.table.inputs.get("N")
-    if sizes is None or (cost is None and not of.is_study):
-        return
-    tried = np.geomspace(sizes.min(), LARGER * sizes.max(), TRIED)
+def _sizes(of: Studied, flops: float) -> Array:
+    """Sizes that are tried for a compute, ascending; none where the rows have none, or no compute."""
+    by_axes, cost = of.is_study and None not in (of.roles.size, of.roles.data), of.result.cost
+    sizes = of.cells[of.roles.size].to_numpy(float) if by_axes else of.table.inputs.get("N")
+    if sizes is None or (not by_axes and (of.is_study or cost is None)):
+        return np.empty(0)
+    low, top = sizes.min(), LARGER * sizes.max()
+    density = TRIED / np.log(top / low)
+    while by_axes and (most := at_levels(of, top, of.cells[of.roles.data].astype(float).max())) is not None:
+        if most.at["C"] > flops or not most.at.get("N", np.inf) < LARGEST:
+            break
+        top *= 2
+    tried = np.geomspace(low, top, round(density * np.log(top / low)))
+    if by_axes and (sizes % 1 == 0).all():  # each whole size within the grid, if these are few, and some beyond
+        inside = np.arange(low, sizes.max() + 1)
+        tried = np.union1d(tried.round(), inside if len(inside) <= MOST_WHOLE else [])
+    return tried
+
+
+def _cells_of(of: Studied, flops: float, tried: Array) -> Iterator[NewCell]:
+    """Cells of these sizes, each with the data that its compute leaves, or in a study with as many as it has."""
+    cost = of.result.cost
     if not of.is_study and cost is not None:
-        without_data = cost.log_c(np.log(tried), np.zeros(TRIED))
+        without_data = cost.log_c(np.log(tried), np.zeros(len(tried)))
         for n, d in zip(tried, np.exp((np.log(flops) - without_data) / cost.kappa_d), strict=True):
             yield NewCell({}, {}, {"N": float(n), "D": float(d), "C": flops}, "the model's best size")
-    elif of.is_study and None not in axes:
-        amounts = of.cells[axes[1]].astype(float)
-        if (sizes % 1 == 0).all():  # each whole size within the grid, if these are few, and some beyond
-            inside = np.arange(sizes.min(), sizes.max() + 1)
-            tried = np.union1d(tried.round(), inside if len(inside) <= MOST_WHOLE else [])
-        for size in tried:
-            cell = most = at_levels(of, size, amounts.max())
-            amount = float(amounts.max())
-            for _ in range(2):  # C is nearly proportional to the amount of data
-                if cell is not None:
-                    amount *= flops / cell.at["C"]
-                    cell = at_levels(of, size, float(f"{amount:.4g}"))
-            yield from [one for one in (cell, most) if one is not None and one.at["C"] <= flops * (1 + SAME)][:1]
+        return
+    for size in tried:
+        amount = float(of.cells[of.roles.data].astype(float).max())
+        cell = most = at_levels(of, size, amount)
+        for _ in range(2):  # C is nearly proportional to the amount of data
+            if cell is not None:
+                amount *= flops / cell.at["C"]
+                cell = at_levels(of, size, float(f"{amount:.4g}"))
+        yield from [one for one in (cell, most) if one is not None and one.at["C"] <= flops * (1 + SAME)][:1]
 
 
 def at_levels(of: Studied, size: float, amount: float) -> NewCell | None:

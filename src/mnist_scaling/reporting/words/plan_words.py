@@ -194,6 +194,7 @@ def prediction(
     parts: list[Part] = [
         Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}), {row['beyond']}:"),
         TextTable(["what", "predicted"], rows),
+        *([Sentence(cell.unspent)] if cell.unspent else []),
         Sentence(trusted(trust.trust, trust.reasons)),
         Sentence(kept, tone.QUIET),
     ]
