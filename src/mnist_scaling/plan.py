@@ -161,7 +161,7 @@ def _predict(config: PlanConfig, of: Studied, again: str) -> Said:
         command = predictions.command(of, [row], folder) if cell.keys and of.can_grow else ""
     else:
         command = again.replace(" register=false", "") + ("" if own else " out=FOLDER")
-    parts = plan_words.prediction(of, row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
+    parts = plan_words.prediction(of, row, folder / layout.PREDICTIONS, cell, expected, command)
     run = _one_run(of, cell, expected) if of.counts is not None and cell.axes else ""
     parts += [Sentence(run, lead="One run")] if run else []
     return Said({"prediction": predictions.record(row), "command": command, "run": run}, parts)

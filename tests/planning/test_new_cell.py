@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections import defaultdict
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,7 +28,17 @@ from mnist_scaling.fitting.misfit.posterior import Model, surface
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.image_task import TASK
-from mnist_scaling.planning.new_cell import expect, extrapolated, log_loss, loss_draws, on_grid, place_of
+from mnist_scaling.planning import predictions
+from mnist_scaling.planning.new_cell import (
+    Expected,
+    NewCell,
+    expect,
+    extrapolated,
+    log_loss,
+    loss_draws,
+    on_grid,
+    place_of,
+)
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.words import plan_words
@@ -215,10 +225,28 @@ def test_a_budget_is_used_or_it_is_said_why_not(quickstart: Studied, flops: floa
     cell = place_of(quickstart, {"flops": flops})
     assert least < cell.at["C"] / flops < 1.02
     assert cell.unspent == said
-    row = defaultdict(str, beyond="inside the data")
-    shown = io.StringIO()
-    terminal.show(plan_words.prediction(quickstart, row, Path(), cell, (), ""), Console(file=shown, width=200))
-    assert said in shown.getvalue()
+    assert said in shown(quickstart, cell, expect(quickstart, cell, np.random.default_rng(0)))
+
+
+def shown(of: Studied, cell: NewCell, expected: Expected) -> str:
+    """What `plan` prints of a prediction."""
+    row, out = predictions.register(of, cell, expected, of.folder, write=False), io.StringIO()
+    terminal.show(plan_words.prediction(of, row, Path(), cell, expected, ""), Console(file=out, width=200))
+    return out.getvalue()
+
+
+def test_a_cell_is_a_mean_of_repeats_and_one_run_scatters_more(of: Studied) -> None:
+    cell = place_of(of, {"width": 11, "data_fraction": 0.5})
+    expected = expect(of, cell, np.random.default_rng(0))
+    alone, loss = expected.one_run, expected.loss
+    seeds = 1.96 * of.seed_sd * np.sqrt(1 - 1 / 3)
+    assert np.log(alone.high / loss.value) == pytest.approx(np.hypot(np.log(loss.high / loss.value), seeds), rel=1e-3)
+    assert alone.low < 0.99 * loss.low < 1.01 * loss.high < alone.high
+    said = shown(of, cell, expected)
+    assert "test loss of a cell, the mean of its 3 repeats  " in said
+    assert re.search(rf"test loss of one run +{alone.value:.3g} \[{alone.low:.3g}, {alone.high:.3g}\]", said)
+    unrepeated = replace(of, result=replace(of.result, table=replace(of.table, repeats=None)))
+    assert not expect(unrepeated, cell, np.random.default_rng(0)).one_run.known
 
 
 def test_sizes_beyond_those_that_a_program_counts_at_once_are_not_tried(of: Studied) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from mnist_scaling.errors import InputError, require
 from mnist_scaling.fitting.ahead import placed
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import Model
-from mnist_scaling.fitting.uncertainty.interval import MAJORITY, Interval, median_of
+from mnist_scaling.fitting.uncertainty.interval import MAJORITY, UNKNOWN, Interval, median_of
 from mnist_scaling.fitting.uncertainty.least_squares import carried_on, plane
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.settings.setting_laws import prior, setting_laws
@@ -240,13 +241,24 @@ class Expected:
     log_loss: Array
     settings: Mapping[str, Interval | str]
     by_law: tuple[str, ...]
+    one_run: Interval = UNKNOWN
+    """The loss of a single run, which scatters by the noise between seeds where a cell's is a mean of repeats."""
 
 
 def expect(of: Studied, cell: NewCell, rng: np.random.Generator) -> Expected:
     """What a cell should give, with an interval that holds the law, what it misses, noise and luck."""
     draws = loss_draws(of.model, cell.at, rng)
     loss, error = (median_of(found, of.model.level).exp() for found in (draws, _log_error(of, draws, rng)))
-    return Expected(loss, error, draws, *_settings(of, cell))
+    return Expected(loss, error, draws, *_settings(of, cell), _of_one_run(of, loss))
+
+
+def _of_one_run(of: Studied, loss: Interval) -> Interval:
+    """The loss of a run where that of a cell is a mean of repeats: the rest of the seeds' noise widens both sides."""
+    if not (of.repeats > 1 and np.isfinite(of.seed_sd)):
+        return UNKNOWN
+    seeds = NormalDist().inv_cdf((1 + of.model.level) / 2) * of.seed_sd * np.sqrt(1 - 1 / of.repeats)
+    down, up = (float(np.exp(np.hypot(np.log(end / loss.value), seeds))) for end in (loss.low, loss.high))
+    return Interval(loss.value, loss.value / down, loss.value * up)
 
 
 def _log_error(of: Studied, log_loss: Array, rng: np.random.Generator) -> Array:

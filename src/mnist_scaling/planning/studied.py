@@ -109,9 +109,14 @@ class Studied:
     @property
     def seed_sd(self) -> float:
         """Standard deviation of ln loss between seeds of one setting; NaN where no row has repeats."""
-        seeds, known = seed_noise(self.table), self.table.repeats
-        repeats = 1.0 if known is None or not np.isfinite(known).any() else float(np.nanmedian(known))
-        return float("nan") if seeds is None else seeds.scale * np.sqrt(repeats)
+        seeds = seed_noise(self.table)
+        return float("nan") if seeds is None else seeds.scale * np.sqrt(self.repeats)
+
+    @property
+    def repeats(self) -> float:
+        """Usual number of a row's repeats, 1 where none is known."""
+        known = self.table.repeats
+        return 1.0 if known is None or not np.isfinite(known).any() else float(np.nanmedian(known))
 
     @property
     def cell_sd(self) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
 from mnist_scaling.planning.growth import OPEN, resolve_record
-from mnist_scaling.planning.new_cell import NewCell
+from mnist_scaling.planning.new_cell import Expected, NewCell
 from mnist_scaling.planning.next_budget import NextBudget
 from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.predictions import SEAL
@@ -170,15 +170,18 @@ def _where_new(chosen: NextRuns, place: int) -> str:
 
 
 def prediction(
-    of: Studied, row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequence[str], command: str
+    of: Studied, row: Mapping[str, str], path: Path, cell: NewCell, expected: Expected, command: str
 ) -> list[Part]:
     """A prediction, and the command that runs its cell in the study, or registers it, if there is one."""
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {count(v)}" for k, v in cell.at.items())
-    rows = [["loss of a cell, the mean of its repeats", _interval(row, *LOSS)]]
+    loss, mean = label(of.loss), f", the mean of its {of.repeats:g} repeats" if of.repeats > 1 else ""
+    rows = [[f"{loss} of a cell{mean}", _interval(row, *LOSS)]]
+    if expected.one_run.known:
+        rows.append([f"{loss} of one run", estimate(expected.one_run, three_digits)])
     if row["predicted_error"]:
         rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
-    for key in settings:
+    for key in expected.settings:
         source = "by its law" if key in row["by_law"].split(";") else "as in the nearest cells"
         ends = _interval(row, key, f"{key}_low", f"{key}_high") if f"{key}_low" in row else row[key]
         rows.append([label(key), f"{ends} ({source})"])
