@@ -14,12 +14,12 @@ from rich.console import Console
 from mnist_scaling.fitting.ahead import LossAhead
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import HoldOut
-from mnist_scaling.fitting.headline import Headline
+from mnist_scaling.fitting.headline import AskedLoss, Headline
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fits_json import DataRecord, Fits, LawRecord, read_fits
 from mnist_scaling.reporting.text import power_of_ten
-from mnist_scaling.reporting.words.fit_sentences import description, fit_summary
+from mnist_scaling.reporting.words.fit_sentences import asked, description, fit_summary
 from mnist_scaling.reporting.words.fit_tables import beside, exponents_table, quoted_table
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.study import flags
@@ -208,3 +208,16 @@ def test_a_size_is_named_by_the_models_beside_it() -> None:
         "below width 2", "width 2", "between width 2 and width 4", "above width 4",
     ]  # fmt: skip
     assert beside(fits(**KNOWN), 2e3) == ""
+
+
+def test_a_size_far_beyond_the_models_is_said_to_be_read_off_their_costs() -> None:
+    found = replace(fits(**KNOWN), data=DataRecord(sizes={"width 2": 1e3, "width 4": 4e3}))
+    far = "above width 4, N read off the costs of the table"
+    assert [beside(found, n, read_off=True) for n in (1.5e4, 1.7e4)] == ["above width 4", far]
+    assert beside(found, 1.7e4) == "above width 4", "a size that somebody gives"
+
+    def said(**at: float) -> str:
+        return asked(replace(found, headline=replace(found.headline, asked=AskedLoss(0.1, 0.09, 0.11, at=at))))
+
+    assert f"N = 17,000 ({far})" in said(C=1e12, N=1.7e4, D=5e4)
+    assert "N = 17,000 (above width 4)" in said(N=1.7e4, D=5e4)

@@ -48,7 +48,8 @@ def asked(fits: Fits) -> str:
     one = fits.headline.asked
     if not one.at:
         return ""
-    near = {"N": f" ({where})"} if (where := tables.beside(fits, one.at.get("N", 0.0))) else {}
+    where = tables.beside(fits, one.at.get("N", 0.0), read_off="C" in one.at)
+    near = {"N": f" ({where})"} if where else {}
     point = ", ".join(f"{k} = {count(v)}{near.get(k, '')}" for k, v in one.at.items())
     scatter = f"One cell scatters about it by another {number(100 * fits.headline.noise, 2)} %. "
     far = f"{estimate(one)}, {one.beyond}. {scatter}Trust: {tables.trust_in(fits, 'asked')}."

@@ -149,12 +149,22 @@ def exponents_table(fits: Fits) -> TextTable | None:
     return TextTable(["", "of N", "of D", "what it is"], rows, title="Which exponent is which", aside=3)
 
 
-def beside(fits: Fits, n: float) -> str:
-    """Which models that were run a size lies between, such as "between width 6 and width 8"; empty if unknown."""
+FAR = 4.0
+"""Times the largest N from which on it is said that the N of a compute is read off a line through the table's costs."""
+
+
+def beside(fits: Fits, n: float, read_off: bool = False) -> str:
+    """Which models that were run a size lies between, such as "between width 6 and width 8"; empty if unknown.
+
+    With `read_off` the size is that of a compute, by the table's costs, which is said where it lies far beyond them.
+    """
     sizes = fits.data.sizes
     below, above = [k for k in sizes if sizes[k] <= 1.01 * n], [k for k in sizes if sizes[k] >= n / 1.01]
-    if not (below and above):
-        return f"above {below[-1]}" if below else f"below {above[0]}" if above else ""
+    if below and not above:
+        far = read_off and n > FAR * max(sizes.values())
+        return f"above {below[-1]}{', N read off the costs of the table' if far else ''}"
+    if not below:
+        return f"below {above[0]}" if above else ""
     return below[-1] if below[-1] == above[0] else f"between {below[-1]} and {above[0]}"
 
 
@@ -164,7 +174,7 @@ def sizes_table(fits: Fits) -> TextTable | None:
     for one in fits.headline.sizes:
         ends = f" [{count(one.N_low)}, {count(one.N_high)}]" if one.N_low and one.N_high else ""
         sizes = f"{count(one.N or 0.0)}{ends}", count(one.D or 0.0)
-        way = ", ".join(filter(None, [beside(fits, one.N or 0.0), one.way]))
+        way = ", ".join(filter(None, [beside(fits, one.N or 0.0, read_off=True), one.way]))
         rows.append([power_of_ten(one.C), *sizes, estimate(one), way, "yes" if one.tried else "no"])
     note = (
         "Read off the model's surfaces, as the exponents of N* and D* are, which hold while there are examples. "
