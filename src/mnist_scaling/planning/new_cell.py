@@ -45,14 +45,13 @@ NEAREST, FEWEST = 3, 6
 @dataclass(frozen=True)
 class NewCell:
     """A cell, run or not: its axes by column (none for a table from elsewhere) and, where a run is on record, by config
-    key; N, D and C as far as the table has them; and in words how these are known."""
+    key; N, D and C as far as the table has them; and in words how these are known, and why compute is left."""
 
     axes: Mapping[str, Any]
     keys: Mapping[str, Any]
     at: Mapping[str, float]
     counted: str
     unspent: str = ""
-    """Why it leaves some of the compute that was given, in words."""
 
 
 def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
@@ -107,8 +106,7 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
 
 
 def _counted(of: Studied, values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, float]]:
-    """Config keys of the axes, and what the program counts of such a run; nothing where no run is on record, but of a
-    study that came without its runs, whose study.json has what they share besides the defaults."""
+    """Config keys of the axes, and what the program counts of such a run, by one on record, or by study.json alone."""
     for folder, cell in of.records.items():
         names = dict(zip(cell["axes"], cell["keys"], strict=True))
         alike = all(cell["axes"].get(a) == v for a, v in values.items() if isinstance(v, str))
@@ -147,8 +145,7 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
 
     if not (best := lowest(cells)).axes:
         return best
-    size = str(of.roles.size)
-    place = int(np.searchsorted(tried, best.axes[size]))
+    place = int(np.searchsorted(tried, best.axes[size := str(of.roles.size)]))
     around = np.linspace(tried[max(place - 1, 0)], tried[min(place + 1, len(tried) - 1)], FINER)
     best = lowest([best, *_cells_of(of, flops, around)])
     larger = any(cell.axes[size] > best.axes[size] for cell in cells)
@@ -234,7 +231,8 @@ def loss_draws(model: Model, at: Mapping[str, float], rng: np.random.Generator) 
 @dataclass(frozen=True)
 class Expected:
     """What a cell should give: loss, error of the test images (unknown where the table has none), draws of ln L with
-    noise and luck, a value of each tuned column, and those that a law gives; the others are as in the nearest cells."""
+    noise and luck, a value of each tuned column, and those that a law gives (the others are as in the nearest cells);
+    and the loss of one run where that of a cell is a mean of repeats."""
 
     loss: Interval
     error: Interval
@@ -242,7 +240,6 @@ class Expected:
     settings: Mapping[str, Interval | str]
     by_law: tuple[str, ...]
     one_run: Interval = UNKNOWN
-    """The loss of a single run, which scatters by the noise between seeds where a cell's is a mean of repeats."""
 
 
 def expect(of: Studied, cell: NewCell, rng: np.random.Generator) -> Expected:

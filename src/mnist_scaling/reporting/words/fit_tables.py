@@ -154,17 +154,12 @@ FAR = 4.0
 
 
 def beside(fits: Fits, n: float, read_off: bool = False) -> str:
-    """Which models that were run a size lies between, such as "between width 6 and width 8"; empty if unknown.
-
-    With `read_off` the size is that of a compute, by the table's costs, which is said where it lies far beyond them.
-    """
+    """Which models that were run a size, given or read off costs, is between: "between width 2 and width 4", or ""."""
     sizes = fits.data.sizes
     below, above = [k for k in sizes if sizes[k] <= 1.01 * n], [k for k in sizes if sizes[k] >= n / 1.01]
-    if below and not above:
-        far = read_off and n > FAR * max(sizes.values())
-        return f"above {below[-1]}{', N read off the costs of the table' if far else ''}"
-    if not below:
-        return f"below {above[0]}" if above else ""
+    if not (below and above):
+        far = ", N read off the costs of the table" if below and read_off and n > FAR * max(sizes.values()) else ""
+        return f"above {below[-1]}{far}" if below else f"below {above[0]}" if above else ""
     return below[-1] if below[-1] == above[0] else f"between {below[-1]} and {above[0]}"
 
 
