@@ -87,6 +87,45 @@ def test_a_page_says_what_it_is_for_and_ends_with_things_to_try(source: Path) ->
     assert re.search(r"## Try it\n\n1\. [\s\S]+\n2\. [\s\S]+", text[-1])
 
 
+CLAIMS = {
+    "02_tuning_one_cell": (
+        "there the learning rate's is the largest", "certificate_sentence",
+        lambda told: max(re.findall(r"([a-z ]+?) explains (\d+)", told), key=lambda one: int(one[1]))[0][-4:] == "rate",
+    ),
+    "03_scaling_laws": (
+        "Its intervals miss zero", "plane_table",
+        lambda told: all(low * high > 0 for low, high in intervals(told)),
+    ),
+    "05_two_studies": (
+        'Every verdict here is "not settled"', r"_summary\(pair|exponent_table",
+        lambda told: set(re.findall(r"\] +(not settled|differs|equivalent)", told)) == {"not settled"},
+    ),
+    "06_your_table": ("Both intervals end below 1", "found.sentence", lambda told: ends(told) < 1),
+    "07_the_exercise": ("Its interval ends below 1", r'"accuracy"\).sentence', lambda told: ends(told) < 1),
+}  # fmt: skip
+"""By notebook: what its text says of numbers that may change, the calls that print these, and whether they say so."""
+
+
+def intervals(text: str) -> list[tuple[float, float]]:
+    """Every [low, high] of a text."""
+    return [(float(low), float(high)) for low, high in re.findall(r"\[(-?[\d.]+), (-?[\d.]+)\]", text)]
+
+
+def ends(text: str) -> float:
+    """The largest end of the intervals of a text."""
+    return max(high for _, high in intervals(text))
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_what_the_text_says_of_its_numbers_is_so(name: str) -> None:
+    claim, calls, holds = CLAIMS[name]
+    notebook = kept(RENDER.FOLDER / f"{name}.md")
+    assert any(claim in " ".join(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    told = [" ".join(printed(cell).split()) for cell in code(notebook) if re.search(calls, cell.source)]
+    assert told
+    assert all(map(holds, told)), told
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_a_fresh_run_says_the_same(source: Path, folder: Path) -> None:
     fresh = RENDER.execute(source, folder)
