@@ -31,7 +31,7 @@ from mnist_scaling.reporting.words.fit_sentences import fit_summary
 pytestmark = pytest.mark.slow
 
 KEPT = reference.REFERENCE
-STUDY, PLANNING, README = "docs/reference_study.md", "docs/planning.md", "README.md"
+STUDY, PLANNING, README, TRAINING = "docs/reference_study.md", "docs/planning.md", "README.md", "docs/training.md"
 COUNT = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
@@ -287,6 +287,11 @@ NUMBERS: list[tuple[str, str, Callable[[], Any]]] = [
     (STUDY, "16 of them over few images {:.2f} to {:.2f}", lambda: ends(
         cells("passes").query("epochs == 16 and n_train < 2000")["dropout"]
     )),
+    (TRAINING, "| D′ / U | 1 | {:.2f} | {:.2f} | {:.2f} | {:.2f} |", lambda: [
+        1 + (n - 1) * of("repetition", f"{arm}_worth").value
+        for arm, n in {"two": 2, "four": 4, "eight": 8, "sixteen": 16}.items()
+    ]),
+    (TRAINING, "takes its own dropout, up to {:.2f}", lambda: cells("passes")["dropout"].max()),
     (STUDY, "the second pass is known to ± {:.1f}", lambda: half(of("repetition", "two_worth"))),
 
     (PLANNING, "settings lose up to {:.0f} % of the loss at {:.0f} times the compute", lambda: largest_regret()),
