@@ -86,14 +86,17 @@ def test_a_question_of_several_arms(ask: Ask, tmp_path: Path) -> None:
         del asked["studies"][study], asked["arms"][arm]
     asked["figure"]["intervals"] = ["fixed_alpha_difference", "fixed_beta_difference"]
     asked["sentence"] = asked["sentence"].partition(" A rate that suits")[0]
-    asked["short"] = asked["short"].partition(", {one_loss")[0]
+    asked["short"] = asked["short"].partition("; with 0.016")[0]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(asked))
     done = ask("question=mine.yaml", "scale=smoke")
     assert done.returncode == 0, done.stderr
     assert "2 studies, 0 of them finished" in done.stdout
     assert "(differs)" in done.stdout or "(not settled)" in done.stdout or "(equivalent)" in done.stdout
     assert "Trust: low; numbers of scale=smoke mean nothing" in done.stdout
-    assert "\nIn short: Against rates that are tuned per cell, the loss in the largest cell is " in done.stdout
+    assert (
+        "\nIn short: Against rates that are tuned per cell: with the usual 0.005 for all, the exponent of N "
+        in done.stdout
+    )
     assert "Trust: low; numbers of scale=smoke" in (tmp_path / "multirun/answers/mine/smoke.html").read_text()
     answered = json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())
     assert "—" not in answered["sentence"]

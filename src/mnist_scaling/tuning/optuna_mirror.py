@@ -54,6 +54,8 @@ the grid, and its value is the cell's lowest `val_loss`, the loss on validation 
 
 **Then** try the symbols at the left. The second has *Slice* and *Contour*: how the loss falls along the axes. The first
 has *Hyperparameter Importance*: what sets the best tenth of trials apart, so an axis with a short bar may matter, too.
+Its *History* is no progress, since its points are cells. Figures in notes are of what `fit` had written when `make
+dashboard` was started.
 The fourth has all trials as *Parallel Coordinates* and in a table.
 
 **In tables** this is the column `val_loss` of `{folder}/cells.csv`. Laws are fitted to its `test_loss`, which is of

@@ -2,6 +2,7 @@
 
 L ∝ N^-alpha D^-beta        difference = arm - reference
 slope_N, slope_D            -d ln L / d ln N (D) at the largest cell, as `fit` quotes it
+N_exponent, …               of N*, D* and L* in C along the frontier, as `fit` quotes them
 multiplier                  compute that the arm needs for the reference's loss, over the reference's compute
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from mnist_scaling.asking.measures import Findings, MeasureKind, Number, table
 from mnist_scaling.asking.measures import arm as arm_named
+from mnist_scaling.asking.measures.compute_optimal import WORDS
 from mnist_scaling.asking.study_arms import RUNS, StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
@@ -36,6 +38,9 @@ from mnist_scaling.study.tables.cell_runs import were_tuned
 EXPONENTS = {SYMBOLS[x][1]: f"exponent in {x}" for x in "ND"}
 """What they are called in tables."""
 
+QUOTED = SLOPES | {key: f"exponent of {star} in C" for key, star in WORDS.items()}
+"""What `fit` quotes of an arm, and what it is called in tables."""
+
 
 @dataclass(frozen=True)
 class DifferenceKeys:
@@ -49,7 +54,7 @@ class DifferenceKeys:
     """Differences up to this size don't matter: of an exponent, of which a tenth is the most, or of the log loss in the
     middle of the grid."""
     at_largest: bool = False
-    """Whether the slopes at the largest cell are compared, too, which takes seconds."""
+    """Whether what `fit` quotes, slopes at the largest cell and the frontier, is compared, too: it takes seconds."""
     losses: bool = True
     """False where the losses of arms are of different kinds, so that their ratio means nothing."""
 
@@ -73,7 +78,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
                 slopes |= {one.parameter: one for one in quoted_differences(comparison.surfaces, Options())}
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
-        for key, what in {**EXPONENTS, **(SLOPES if keys.at_largest else {})}.items():
+        for key, what in {**EXPONENTS, **(QUOTED if keys.at_largest else {})}.items():
             slope = slopes.get(key, Difference())
             for one, interval in ((reference, slope.a), (arm, slope.b)):
                 numbers.setdefault(f"{one.name}_{key}", Number(interval, f"{one.label}: {what}"))
