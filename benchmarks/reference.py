@@ -78,9 +78,9 @@ the kept tables.
 N is the number of parameters, D that of training examples seen, and C the training FLOPs; alpha and beta are the
 exponents in L ∝ N^−alpha D^−beta, so that the larger one falls faster.
 
-Brackets hold 95 % intervals. Of a difference, *differs* means that its interval misses zero, *equivalent* that all of
-it lies within ± 0.03 (of an exponent, within a tenth of it, too), and *not settled* that neither is so, which is not
-"no difference". The intervals hold the noise of the repeats and what a finite number of trials leaves to chance, which
+Brackets hold 95 % intervals. Of a difference, *equivalent* means that all of its interval lies within ± 0.03 (of an
+exponent, within a tenth of it, too), *differs* that it does not and misses zero, and *not settled* that neither is so,
+which is not "no difference". The intervals hold the noise of the repeats and what a finite number of trials leaves to chance, which
 neighbouring cells have in common because each starts from what its cheaper neighbours selected
 ([comparing.md](comparing.md#luck-in-tuning)). `ask` tunes one arm of such a question twice, with another seed, to see
 that chance; the studies whose names end in `_twin` are kept for it. Where many cells of a study are flagged, as the
