@@ -80,8 +80,8 @@ exponents in L ∝ N^−alpha D^−beta, so that the larger one falls faster.
 
 Brackets hold 95 % intervals. Of a difference, *equivalent* means that all of its interval lies within ± 0.03 (of an
 exponent, within a tenth of it, too), *differs* that it does not and misses zero, and *not settled* that neither is so,
-which is not "no difference". The intervals hold the noise of the repeats and what a finite number of trials leaves to chance, which
-neighbouring cells have in common because each starts from what its cheaper neighbours selected
+which is not "no difference". The intervals hold the noise of the repeats and what a finite number of trials leaves to
+chance, which neighbouring cells have in common because each starts from what its cheaper neighbours selected
 ([comparing.md](comparing.md#luck-in-tuning)). `ask` tunes one arm of such a question twice, with another seed, to see
 that chance; the studies whose names end in `_twin` are kept for it. Where many cells of a study are flagged, as the
 notes below an answer say, its numbers speak of these runs, not of the best ones.
