@@ -101,6 +101,14 @@ def test_plots_of_the_grid_have_numbers_in_order_and_in_logarithms_above_0() -> 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("values", [[None, 1.0, 2.0], [None, 4, 8], [None, "a"], [0, 1], [True, False]])
+def test_every_value_of_an_axis_is_in_its_range(values: list[object]) -> None:
+    """null beside numbers, too, such as an axis without and with clipping, which pandas reads as NaN."""
+    axis = pd.DataFrame({"clip": values})
+    for params in axis.to_dict("records"):
+        optuna.create_trial(value=1.0, params=params, distributions={"clip": _range_of(axis["clip"])})
+
+
 def test_a_note_of_several_parts_is_read_as_one_and_what_it_lacks_is_written() -> None:
     study = optuna.create_study()
     for parts in (("first", ", then", ", last"), ("first", ", again"), ("first", ", again")):

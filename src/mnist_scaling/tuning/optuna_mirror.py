@@ -54,9 +54,8 @@ the grid, and its value is the cell's lowest `val_loss`, the loss on validation 
 
 **Then** try the symbols at the left. The second has *Slice* and *Contour*: how the loss falls along the axes. The first
 has *Hyperparameter Importance*: what sets the best tenth of trials apart, so an axis with a short bar may matter, too.
-Its *History* is no progress, since its points are cells. Figures in notes are of what `fit` had written when `make
-dashboard` was started.
-The fourth has all trials as *Parallel Coordinates* and in a table.
+Its *History* is no progress, since its points are cells. The fourth has all trials as *Parallel Coordinates* and in a
+table. Figures in notes are of what `fit` had written when `make dashboard` was started.
 
 **In tables** this is the column `val_loss` of `{folder}/cells.csv`. Laws are fitted to its `test_loss`, which is of
 *repeats*: each cell's best setting, trained again from fresh seeds. Repeats are no trials, so none is shown here."""
@@ -214,8 +213,8 @@ def _begun(name: str, axes: Mapping[str, Any], storage: BaseStorage | None) -> o
 
 
 def _range_of(values: pd.Series) -> BaseDistribution:
-    """The range of an axis; if of numbers, Optuna's plots have them in order and, above 0, in logarithms."""
-    if values.dtype.kind not in "if":
+    """The range of an axis; if all are numbers, Optuna's plots have them in order and, above 0, in logarithms."""
+    if values.dtype.kind not in "if" or values.isna().any():  # null beside numbers is read as NaN, which no range holds
         return CategoricalDistribution(sorted(values.unique().tolist(), key=str))
     low, high = values.min().item(), values.max().item()
     return (IntDistribution if values.dtype.kind == "i" else FloatDistribution)(low, high, log=low > 0)

@@ -88,10 +88,10 @@ def answer(pair: Pair, cells: int, arms: Sequence[tuple[str, pd.DataFrame]]) -> 
     if noise := listing([_QUOTED[key][0] for key, (_, said) in known.items() if said == NOT_SETTLED]):
         whole.append((FAIR, f"noise alone may make the differences of {noise}"))
     whole += [one for key in pair.verdict for one in own.get(key, ()) if one not in zero[key]]
+    quoted = _told(pair)  # by the sentence, whose trust this is; the others are in the table
     for i, one in enumerate(pair.multiplier):
         own[f"multiplier_{i}"] = doubt(f"compute {{}} at C = {power_of_ten(one.C)} FLOPs", reach(one, factor=True))
-        told = one is _told(pair)  # by the sentence, whose trust this is; the others are in the table
-        whole += [(level if told else HIGH, f"{level} for {why}") for level, why in own[f"multiplier_{i}"]]
+        whole += [(level if one is quoted else HIGH, f"{level} for {why}") for level, why in own[f"multiplier_{i}"]]
     if pair.settling and pair.settling.runs > 1:
         where = f"which has the lower loss at C = {power_of_ten(pair.settling.C)} FLOPs"
         mends.append(f"Give both arms {_more(pair.settling)}, to settle {where}.")
