@@ -74,6 +74,11 @@ def left_by_tuning(x: Array, noise: RunNoise, rng: np.random.Generator) -> Array
     return np.asarray(noise.tuning * drawn * size / np.sqrt((size**2).mean()))
 
 
+def as_tuned(arm: Arm, tuned: bool) -> Arm:
+    """The arm as one whose cells were tuned, or were not."""
+    return replace(arm, table=replace(arm.table, tuned=tuned))
+
+
 def simulate(
     n: Array, d: Array, truth: Truth, noise: RunNoise, rng: np.random.Generator, names: str = "ab"
 ) -> list[Arm]:
@@ -156,7 +161,7 @@ def comparison_coverage(
     said: dict[str, int] = dict.fromkeys(("alpha", "beta", "offset"), 0)
     exact: dict[str, float] = {}
     for _ in range(tables):
-        arms = [replace(arm, tuned=tuned) for arm in simulate(n, d, truth, noise, rng, "abt" if twin else "ab")]
+        arms = [as_tuned(arm, tuned) for arm in simulate(n, d, truth, noise, rng, "abt" if twin else "ab")]
         exact = exact or exact_slopes((arms[0].table, arms[1].table), truth)
         surfaces = fit_surfaces(match(*arms[:2]), match(arms[0], arms[2]) if twin else None)
         drawn, _, alone = surfaces.noise.draw(draws, rng)
@@ -176,7 +181,7 @@ def slope_coverage(
     """How often both arms' slopes at the largest cell, and their differences, hold the truth, in simulated pairs."""
     seen: dict[str, list[tuple[Interval, float]]] = {}
     for _ in range(tables):
-        a, b = (replace(arm, tuned=noise.tuning > 0) for arm in simulate(n, d, truth, noise, rng))
+        a, b = (as_tuned(arm, noise.tuning > 0) for arm in simulate(n, d, truth, noise, rng))
         surfaces = fit_surfaces(match(a, b))
         at = np.log([n, d]).T[np.argmax(n * d)]
         for one in quoted_differences(surfaces, Options(draws=draws)):

@@ -355,9 +355,8 @@ def test_what_a_seed_gives_to_all_cells_is_in_the_interval() -> None:
         losses = np.exp(logs)
         se = losses.std(axis=0, ddof=1) / np.sqrt(5)
         table = make_table(losses.mean(axis=0), {"N": n, "D": d}, se=se, repeats=np.full(len(n), 5.0))
-        return Arm(
-            name, table, [dict(zip(range(first, first + 5), cell, strict=True)) for cell in losses.T], tuned=False
-        )
+        runs = [dict(zip(range(first, first + 5), cell, strict=True)) for cell in losses.T]
+        return Arm(name, replace(table, tuned=False), runs)
 
     for _ in range(40):
         for other, of_own in held.items():

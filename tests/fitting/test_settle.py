@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from comparison_coverage import RunNoise, Truth, simulate
+from comparison_coverage import RunNoise, Truth, as_tuned, simulate
 
 from mnist_scaling.fitting.comparing import Comparison, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.multiplier import frontiers
@@ -21,7 +21,7 @@ N, D = (x.ravel() for x in np.meshgrid(1600 * 4.0 ** np.arange(4), 5000 * 2.0 **
 
 def compared(apart: float, noise: RunNoise, tuned: bool = True) -> Comparison:
     truth = Truth(get_law("multiplicative"), LAW, LAW | {"A": LAW["A"] * np.exp(apart)})
-    a, b = (replace(arm, tuned=tuned) for arm in simulate(N, D, truth, noise, np.random.default_rng(1)))
+    a, b = (as_tuned(arm, tuned) for arm in simulate(N, D, truth, noise, np.random.default_rng(1)))
     return compare(a, b, ComparisonOptions(draws=400, exponents=False))
 
 

@@ -21,7 +21,6 @@ from mnist_scaling.study import identity, missing
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.files import checksum
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA, OTHER_EFFORT
-from mnist_scaling.study.tables.cell_runs import were_tuned
 from mnist_scaling.study.tables.fitted_rows import ArmRows as Rows
 from mnist_scaling.study.tables.fitted_rows import arm_name
 
@@ -109,7 +108,7 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
         table, _ = source.table(rows)
     except InputError as error:
         raise InputError(f"{source.unfinished} {error}".strip()) from None
-    arm = Arm(name, table, repeats(source, rows, table.rows), were_tuned(rows.frame))
+    arm = Arm(name, table, repeats(source, rows, table.rows))
     flags = [*mixed(source, rows), *unit_suspect(table, source.classes), *input_suspect(table)]
     effort = rows.frame.reindex(columns=["n_trials", "n_repeats"]).astype(float).mean()
     return Member(arm, source, rows.axes, _data(source, rows), tuple(flags), tuple(effort), rows.frame)

@@ -36,7 +36,7 @@ from mnist_scaling.study.files import read_json
 from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, UNCERTIFIED, WARNING
 from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, found_folder, is_kept, known_studies
 from mnist_scaling.study.missing import mixed_code, unfinished
-from mnist_scaling.study.tables.cell_runs import CellTrials, repeat_losses, tuned_trials, untuned_runs
+from mnist_scaling.study.tables.cell_runs import CellTrials, repeat_losses, tuned_trials, untuned_runs, were_tuned
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import (
     ArmRows,
@@ -95,7 +95,8 @@ class Source:
             (*own, UNCERTIFIED) if said.get(row) == NO else own
             for own, row in zip(table.flags, table.rows, strict=True)
         ]
-        return replace(table, examples=self._examples(frame), flags=tuple(flags)), left_out
+        tuned = True if self.rows.note else were_tuned(frame)
+        return replace(table, examples=self._examples(frame), flags=tuple(flags), tuned=tuned), left_out
 
     def _examples(self, cells: pd.DataFrame) -> float | None:
         """The training examples of the study's data set, times the most passes of the cells with the most of them."""

@@ -51,6 +51,8 @@ class Table:
     """Other ways to count: {"N": {"hidden": …}, "C": {"6ND": …}}."""
     examples: float | None = None
     """The largest D that there are data for; None where that is not known."""
+    tuned: bool | None = None
+    """Whether each row has the best of several settings, which leaves something to luck; None where it isn't known."""
 
     def __post_init__(self) -> None:
         n = len(self.loss)
@@ -97,6 +99,7 @@ class Table:
             tuple(self.flags[i] for i in where),
             {k: {c: v[where] for c, v in group.items()} for k, group in self.conventions.items()},
             self.examples,
+            self.tuned,
         )
 
     def folded(self, keys: Sequence[str] = ()) -> Table:
@@ -206,6 +209,7 @@ def _mean_cells(table: Table, first: np.ndarray, cell: np.ndarray, kept: np.ndar
         tuple(tuple(m) for m in marks),
         {k: {c: np.exp(mean(np.log(v))) for c, v in group.items()} for k, group in table.conventions.items()},
         table.examples,
+        table.tuned,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,7 @@ from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 from mnist_scaling.study.columns import FITTED
+from mnist_scaling.study.tables.cell_runs import were_tuned
 
 
 @cache
@@ -121,7 +122,8 @@ def table(arm: StudyArm, names: Mapping[str, str] = {}) -> Table:
     wanted = {**FITTED, "loss": LOSS, "se": LOSS_SE, **names}
     roles = {role: header if header in arm.rows else None for role, header in wanted.items()}
     values = {str(c): arm.rows[c].astype(object).where(arm.rows[c].notna(), None).tolist() for c in arm.rows}
-    return read_columns(values, roles, None, f"the arm {arm.name}")[0]
+    rows, _ = read_columns(values, roles, None, f"the arm {arm.name}")
+    return replace(rows, tuned=were_tuned(arm.rows))
 
 
 def mean_of_dependent(values: ArrayLike, slopes: ArrayLike, level: float = LEVEL) -> Interval:

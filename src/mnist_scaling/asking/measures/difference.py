@@ -33,7 +33,6 @@ from mnist_scaling.fitting.laws.power import SYMBOLS
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import decimals
 from mnist_scaling.reporting.words.conclusion import SLOPES
-from mnist_scaling.study.tables.cell_runs import were_tuned
 
 EXPONENTS = {SYMBOLS[x][1]: f"exponent in {x}" for x in "ND"}
 """What they are called in tables."""
@@ -108,7 +107,7 @@ def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:
     """An arm as it is compared."""
     rows = table(arm, keys.columns)
     runs = arm.rows[RUNS].iloc[rows.rows].tolist() if RUNS in arm.rows else None
-    return Arm(arm.label, rows, runs, were_tuned(arm.rows))
+    return Arm(arm.label, rows, runs)
 
 
 def _twin(arms: Mapping[str, StudyArm], keys: DifferenceKeys) -> tuple[Arm, Arm] | None:

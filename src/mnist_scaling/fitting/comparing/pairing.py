@@ -29,8 +29,11 @@ class Arm:
     table: Table
     runs: Sequence[Mapping[int, float]] | None = None
     """Loss of each repeat by its seed, one mapping per row of the table; None where only means are known."""
-    tuned: bool = True
-    """False where nothing was tuned in its cells, so that nothing was left to luck."""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether its cells hold luck in tuning: unless it is known that they don't."""
+        return self.table.tuned is not False
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def match_twin(arm: Arm, twin: Arm, variables: Sequence[str]) -> Cells:
 def _folded(arm: Arm, roles: Sequence[str]) -> Arm:
     """The arm with one row for each cell, its runs forgotten where rows were folded (`Table.folded`)."""
     table = arm.table.folded(roles)
-    return arm if len(table) == len(arm.table) else Arm(arm.name, table, tuned=arm.tuned)
+    return arm if len(table) == len(arm.table) else Arm(arm.name, table)
 
 
 def _keys(a: Table, b: Table, roles: Sequence[str]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:

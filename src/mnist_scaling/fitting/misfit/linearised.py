@@ -18,6 +18,7 @@ from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.misfit.process import Axes, Shape, design, packed, products
 from mnist_scaling.fitting.rows import Table, level_of
+from mnist_scaling.fitting.uncertainty.luck import Field
 from mnist_scaling.fitting.uncertainty.noise import MOST_OUTLYING, seed_noise
 
 MOST_CELLS = 100
@@ -46,6 +47,8 @@ class Points:
     """Mean and standard deviation of that factor's logarithm, before the misfit is looked at."""
     level: np.ndarray
     """Number of each cell's amount of data, whose cells may share an error, shape (m,); all differ where few repeat."""
+    tuned: bool
+    """Whether neighbouring cells share what tuning left to luck."""
     broken: np.ndarray
     """Mask of the table's rows that are left out, shape (n,)."""
 
@@ -57,12 +60,13 @@ def points_of(table: Table, axes: Axes, fit: Fit) -> Points:
     whole = ~broken
     logs, y, residual = {k: x[whole] for k, x in near.items()}, table.y[whole], fit.residual[whole]
     level = _levels(logs["D"]) if "D" in logs and len(logs) > 1 else np.arange(len(y))
+    known = level, bool(table.tuned), broken
     if seeds is not None:
-        cells = Points(logs, y, seeds.variance[whole], (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))), level, broken)
+        cells = Points(logs, y, seeds.variance[whole], (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))), *known)
     else:
         # The law's residuals hold its misfit too, so that the noise is likely to be less.
         usual = robust_scale(residual, fit.free) ** 2
-        cells = Points(logs, y, np.full(len(y), max(usual, 1e-16)), (np.log(0.5), 1.0), level, broken)
+        cells = Points(logs, y, np.full(len(y), max(usual, 1e-16)), (np.log(0.5), 1.0), *known)
     return cells if len(y) <= MOST_CELLS else _neighbourhoods(cells, axes, fit, residual)
 
 
@@ -115,11 +119,14 @@ ALIKE = 0.8
 LENGTH = (np.log(0.9), 0.6)
 """The same of a length in half-spans."""
 
-LUCK = (np.log(0.3), 1.0)
-"""The same of what cells scatter by beyond their repeats, in units of the repeats' noise: luck that tuning leaves."""
+SCATTER = (np.log(0.3), 1.0)
+"""The same of what cells scatter by beyond their repeats, each by itself, in units of the repeats' noise."""
 
 SHARED = (np.log(0.2), 0.8)
 """The same of errors that the cells of one amount of data share, such as one draw of the training images."""
+
+LUCK = (0.0, 0.4)
+"""The same of luck that neighbouring cells share, where cells were tuned: 0.6 to 1.3 in four grids tuned twice."""
 
 SPREAD = {"E": 0.5, "log": 2.0, "gamma": 1.0, "": 0.5}
 """Prior standard deviations of the laws' parameters around their optimum: E in lowest losses"""
@@ -160,36 +167,43 @@ class LinearisedLaw:
         self.products = [products(waves) for waves in self.features]
         self.unit = max(float(np.ptp(value)) / 2, 1e-6)
         self.sizes = 1 if len(axes.names) == 1 else 3
-        self.unknowns = self.sizes + len(axes.names) + 3
-        self.level = (cells.level[:, None] == np.arange(cells.level.max() + 1)).astype(float)
-        self.same = packed(self.level @ self.level.T)
+        self.roots, priors = [(cells.level[:, None] == np.arange(cells.level.max() + 1)).astype(float)], [SHARED]
+        if cells.tuned:
+            field = Field(np.column_stack([*cells.logs.values()]), axes.names)
+            self.roots.append(np.linalg.cholesky(field.usual))
+            priors.append(LUCK)
+        self.priors = np.array([SCATTER, *priors]).T
+        self.shared = packed(np.stack([root @ root.T for root in self.roots]))
+        self.unknowns = self.sizes + len(axes.names) + 2 + len(self.roots)
 
     def _shape(self, z: Array) -> Shape:
-        size, length = z[:, : self.sizes], z[:, self.sizes : -3]
+        size, length = z[:, : self.sizes], z[:, self.sizes : -2 - len(self.roots)]
         share = np.full((self.sizes, self.sizes), ALIKE) + (1 - ALIKE) * np.eye(self.sizes)
         size = size @ np.linalg.cholesky(share).T
         return Shape(self.unit * np.exp(SIZE[0] + SIZE[1] * size), np.exp(LENGTH[0] + LENGTH[1] * length))
 
     def _noise(self, z: Array) -> tuple[Array, Array]:
-        """Variance of every cell, shape (batch, m), and of what the cells of a level share, shape (batch,)."""
-        variance, (mean, deviation) = self.cells.variance, self.cells.log_factor
-        factor, luck = np.exp(mean + deviation * z[:, -3]), np.exp(LUCK[0] + LUCK[1] * z[:, -2])
-        shared = np.exp(SHARED[0] + SHARED[1] * z[:, -1])
+        """Variance of every cell, shape (batch, m), and of each error that cells share, shape (batch, errors)."""
+        variance, (mean, deviation), errors = self.cells.variance, self.cells.log_factor, len(self.roots) + 1
+        factor = np.exp(mean + deviation * z[:, [-1 - errors]])
+        scatter, shared = np.split(np.exp(2 * (self.priors[0] + self.priors[1] * z[:, -errors:])), [1], axis=1)
         usual = variance.mean()
-        return factor[:, None] * (variance + (luck**2 * usual)[:, None]) + 1e-12, factor * shared**2 * usual
+        return factor * (variance + scatter * usual) + 1e-12, factor * shared * usual
 
     def _errors(self, z: Array, rng: np.random.Generator) -> Array:
         """Draws of the cells' noise, shape (batch, m)."""
         own, shared = self._noise(z)
-        common = np.sqrt(shared)[:, None] * rng.standard_normal((len(z), self.level.shape[1]))
-        return np.sqrt(own) * rng.standard_normal(own.shape) + common @ self.level.T
+        common = np.zeros_like(own)
+        for root, variance in zip(self.roots, shared.T, strict=True):
+            common += (np.sqrt(variance)[:, None] * rng.standard_normal((len(z), root.shape[1]))) @ root.T
+        return np.sqrt(own) * rng.standard_normal(own.shape) + common
 
     def _covariance(self, z: Array) -> Array:
         """Of the cells, with the law's own and the noise: `packed`, of each row of z."""
         own, shared = self._noise(z)
         covariance = self._shape(z).covariance(self.products)
         covariance += self.of_law
-        covariance += shared[:, None] * self.same
+        covariance += shared @ self.shared
         diagonal = np.flatnonzero(self.lower[0] == self.lower[1])
         # Beside a vast misfit, rounding would be larger than a tiny noise.
         covariance[:, diagonal] += own + ROUNDING * covariance[:, diagonal].sum(axis=1, keepdims=True)
@@ -236,7 +250,7 @@ class LinearisedLaw:
         directions, length, _ = np.linalg.svd(self.jacobian.T, full_matrices=False)
         basis = directions[:, length > 1e-9 * length.max()]
         beyond = g - (g @ basis) @ basis.T
-        scatter = noise.mean(axis=1) + shared
+        scatter = noise.mean(axis=1) + shared.sum(axis=1)
         return Part(self.fit.law, theta, coefficients, np.sqrt((beyond**2).mean(axis=1)), scatter)
 
 

@@ -77,6 +77,11 @@ class Field:
             steps.append(scale * np.abs(np.subtract.outer(place, place)))
         return np.array(steps)
 
+    @cached_property
+    def usual(self) -> Array:
+        """K on average over `shapes`, for a model that does not learn the shape."""
+        return np.mean([self.correlation(shape) for shape in self.shapes], axis=0)
+
     def correlation(self, shape: Sequence[float]) -> Array:
         """K of one of `shapes`, whose diagonal has the mean 1."""
         k = np.prod([np.where(s == 0, 1.0, r**s) for r, s in zip(shape, self.steps, strict=True)], axis=0)

@@ -93,9 +93,9 @@ def repeat_losses(
     return [by_setting.get(key, {}) for key in _keys(cells, keys)]
 
 
-def were_tuned(cells: pd.DataFrame) -> bool:
-    """Whether any cell had more than one trial, so that its setting was left to luck; of a table without them, yes."""
-    return "n_trials" not in cells or bool((cells["n_trials"] > 1).any())
+def were_tuned(cells: pd.DataFrame) -> bool | None:
+    """Whether any cell had more than one trial, so that its setting was left to luck; None of a table without them."""
+    return bool((cells["n_trials"] > 1).any()) if "n_trials" in cells else None
 
 
 def runs_of(folder: Path, cells: pd.DataFrame, loss: str) -> list[dict[int, float]] | None:
