@@ -16,6 +16,14 @@ from mnist_scaling.reporting.text import TextTable, plural
 from mnist_scaling.reporting.words.in_short import trusted
 
 
+TRUST = (
+    "Trust is that of each number by itself: high where what it says is known to 10 %, fair to 30 %, low beyond. An "
+    "exponent says what four times the size, data or compute changes: ± 15 % is how far that may be off. What concerns "
+    "all of them stands above the figure."
+)
+"""Below the table of all numbers."""
+
+
 @dataclass(frozen=True)
 class Section:
     """One answer on a page."""
@@ -44,17 +52,22 @@ def page(
 
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
-    rows = [[n["meaning"], read(Interval, n), n.get("trust", ""), slot] for slot, n in record["numbers"].items()]
+    rows = [[n["meaning"], read(Interval, n), _own_trust(n), slot] for slot, n in record["numbers"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "short", "sentence", "notes")},
         "trusted": trusted(record["trust"], record["reasons"]),
         "svg": section.svg,
         "file": section.file,
         "cells": section.cells,
-        "numbers": TextTable(["number", "value and 95 % interval", "trust", "name in its JSON file"], rows),
+        "numbers": TextTable(["number", "value and 95 % interval", "trust", "name in its JSON file"], rows, TRUST),
         "effort": f"{plural(record['cells'], 'cell')}, {record['minutes']:.1f} minutes of runs, added up.",
         "commands": [
             shlex.join(["python", "-m", "mnist_scaling.train", "-m", *study["overrides"]])
             for study in record["studies"].values()
         ],
     }
+
+
+def _own_trust(number: Mapping[str, Any]) -> str:
+    """How far to trust a number by itself, and why no further; empty of a mere description."""
+    return ": ".join(filter(None, [number.get("trust"), "; ".join(number.get("reasons", ()))]))
