@@ -15,7 +15,6 @@ from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import TextTable, plural
 from mnist_scaling.reporting.words.in_short import trusted
 
-
 TRUST = (
     "Trust is that of each number by itself: high where what it says is known to 10 %, fair to 30 %, low beyond. An "
     "exponent says what four times the size, data or compute changes: ± 15 % is how far that may be off. What concerns "
