@@ -224,6 +224,13 @@ def tuned_studies() -> list[str]:
     return sorted({study for one in answers for study in one["studies"] if cells(study)["n_trials"].max() > 1})
 
 
+def price_of_tuning() -> tuple[int, float, int]:
+    """Trials of lr_tuned, and their FLOPs over those of one rate's repeats, whose number comes last."""
+    runs = {study: pd.read_csv(KEPT / study / "trials.csv") for study in ("lr_tuned", "lr_fixed")}
+    trials, repeats = (runs[s].query(f"stage == '{of}'") for s, of in (("lr_tuned", "trial"), ("lr_fixed", "repeat")))
+    return len(trials), trials["flops_spent"].sum() / repeats["flops_spent"].sum(), len(repeats)
+
+
 def reasons(key: str) -> list[str]:
     """Why a number of the quickstart is trusted no further."""
     return list(record("quickstart/fits.json")["answer"]["numbers"][key]["reasons"])
@@ -242,6 +249,8 @@ def factor(size: str) -> list[float]:
 
 
 NUMBERS: list[tuple[str, str, Callable[[], Any]]] = [
+    (TUTORIAL, "took {} trials, with {:.1f} times the FLOPs of the {} repeats", price_of_tuning),
+    (STUDY, "took {} trials, with {:.1f} times the FLOPs of the {} repeats", price_of_tuning),
     (TUTORIAL, "to {:.2f} of what it is at the largest cell (width {}, all {:,} images), four times the parameters to "
         "{:.2f}", lambda: [
         factor("D")[0], cells("quickstart")["width"].max(), cells("quickstart")["n_seen"].max(), factor("N")[0]
