@@ -16,9 +16,8 @@ from mnist_scaling.reporting.text import TextTable, plural
 from mnist_scaling.reporting.words.in_short import trusted
 
 TRUST = (
-    "Trust is that of each number by itself: high where what it says is known to 10 %, fair to 30 %, low beyond. An "
-    "exponent says what four times the size, data or compute changes: ± 15 % is how far that may be off. What concerns "
-    "all of them stands above the figure."
+    "Trust is that of each number by itself: high where what it says is known to 10 %, fair to 30 %. An exponent says "
+    "what four times the size, data or compute changes. What concerns all numbers stands above the figure."
 )
 """Below the table of all numbers."""
 
@@ -51,7 +50,9 @@ def page(
 
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
-    rows = [[n["meaning"], read(Interval, n), _own_trust(n), slot] for slot, n in record["numbers"].items()]
+    trust = {k: [n.get("trust"), "; ".join(n.get("reasons", ()))] for k, n in record["numbers"].items()}
+    own = {k: ": ".join(filter(None, parts)) for k, parts in trust.items()}  # "fair: may be 0"
+    rows = [[n["meaning"], read(Interval, n), own[slot], slot] for slot, n in record["numbers"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "short", "sentence", "notes")},
         "trusted": trusted(record["trust"], record["reasons"]),
@@ -65,8 +66,3 @@ def _section(section: Section) -> dict[str, Any]:
             for study in record["studies"].values()
         ],
     }
-
-
-def _own_trust(number: Mapping[str, Any]) -> str:
-    """How far to trust a number by itself, and why no further; empty of a mere description."""
-    return ": ".join(filter(None, [number.get("trust"), "; ".join(number.get("reasons", ()))]))

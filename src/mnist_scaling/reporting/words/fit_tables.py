@@ -132,9 +132,7 @@ def trust_in(of: Fits | Pair, key: str, most: int | None = None) -> str:
 
 
 _IN_FORMULA = "numbers in a formula, not slopes of the loss: compare them with none of another law"
-_PLANE = (
-    "one slope for all cells, of the law multiplicative; `compare` and `ask` give nearly the same, by least squares"
-)
+_PLANE = "one slope for all cells, by the law multiplicative; `compare` and `ask` give nearly the same (least squares)"
 
 
 def exponents_table(fits: Fits) -> TextTable | None:
