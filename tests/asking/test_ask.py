@@ -97,10 +97,15 @@ def test_a_question_of_several_arms(ask: Ask, tmp_path: Path) -> None:
         "\nIn short: Against rates that are tuned per cell: with the usual 0.005 for all, the exponent of N "
         in done.stdout
     )
-    assert "Trust: low; numbers of scale=smoke" in (tmp_path / "multirun/answers/mine/smoke.html").read_text()
+    page = html.unescape((tmp_path / "multirun/answers/mine/smoke.html").read_text())
+    assert "Trust: low; numbers of scale=smoke" in page
     answered = json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())
     assert "—" not in answered["sentence"]
     assert answered["trust"] == "low"
+    doubted = [one for one in answered["numbers"].values() if one["trust"] in ("fair", "low")]
+    assert doubted
+    for one in doubted:  # each says why, on the page too
+        assert f"<td>{one['trust']}: {'; '.join(one['reasons'])}</td>" in page
 
 
 def test_parts_without_tables_are_named_with_the_command_that_measures_them(ask: Ask, tmp_path: Path) -> None:

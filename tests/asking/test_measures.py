@@ -59,6 +59,16 @@ def test_difference_finds_a_known_difference() -> None:
     assert found.numbers["b_loss_ratio"].interval.value == pytest.approx(np.sqrt(1000 * 27000) ** -0.1, rel=0.05)
 
 
+def test_a_difference_that_no_cell_tells_was_not_measured() -> None:
+    """Of one amount of data there is no exponent of D; words that weigh a difference would claim that there is."""
+    one_share = grid(lambda n, d: 9 * n**-0.3 * d**-0.4, data=(9000,))
+    arms = {"a": arm("a", one_share), "b": arm("b", one_share.assign(**{LOSS: 1.1 * one_share[LOSS]}))}
+    found = measures.measure({"kind": "difference", "reference": "a"}, arms)
+    assert not found.numbers["b_beta_difference"].interval.known
+    assert (found.words["b_beta_found"], found.words["b_beta_verdict"]) == ("was not measured", "not measured")
+    assert found.words["b_alpha_found"] != "was not measured"
+
+
 def test_a_twin_makes_differences_as_wide_as_its_luck() -> None:
     """A twin of which every cell is 10 % off says that as much passes for a difference of two arms."""
     rows = grid(lambda n, d: 9 * n**-0.3 * d**-0.4)

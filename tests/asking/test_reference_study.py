@@ -1,4 +1,4 @@
-"""What docs/reference_study.md, docs/planning.md and README.md say of our own studies is what the kept tables give.
+"""What reference_study, planning, tutorial (docs/) and README.md say of our own studies is what the kept tables give.
 
 Answers and the table of all answers are test_kept_answers.py's; here is the prose between them. A claim in words
 ("about two thirds") is tested as a range, and what a page quotes of others is not tested.
@@ -25,13 +25,14 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fits_json import read_fits
 from mnist_scaling.reporting.documents.json_form import read
-from mnist_scaling.reporting.text import estimate
+from mnist_scaling.reporting.text import estimate, listing
 from mnist_scaling.reporting.words.fit_sentences import fit_summary
 
 pytestmark = pytest.mark.slow
 
 KEPT = reference.REFERENCE
 STUDY, PLANNING, README, TRAINING = "docs/reference_study.md", "docs/planning.md", "README.md", "docs/training.md"
+TUTORIAL = "docs/tutorial.md"
 COUNT = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
@@ -223,7 +224,52 @@ def tuned_studies() -> list[str]:
     return sorted({study for one in answers for study in one["studies"] if cells(study)["n_trials"].max() > 1})
 
 
+def price_of_tuning() -> tuple[int, float, int]:
+    """Trials of lr_tuned, and their FLOPs over those of one rate's repeats, whose number comes last."""
+    runs = {study: pd.read_csv(KEPT / study / "trials.csv") for study in ("lr_tuned", "lr_fixed")}
+    trials, repeats = (runs[s].query(f"stage == '{of}'") for s, of in (("lr_tuned", "trial"), ("lr_fixed", "repeat")))
+    return len(trials), trials["flops_spent"].sum() / repeats["flops_spent"].sum(), len(repeats)
+
+
+def reasons(key: str) -> list[str]:
+    """Why a number of the quickstart is trusted no further."""
+    return list(record("quickstart/fits.json")["answer"]["numbers"][key]["reasons"])
+
+
+def trusted(key: str) -> str:
+    """The same in words."""
+    level = record("quickstart/fits.json")["answer"]["numbers"][key]["trust"]
+    return f"{level}, since {listing(reasons(key))}"
+
+
+def factor(size: str) -> list[float]:
+    """What four times the size or data leaves of the loss of the quickstart: value, low and high."""
+    found = read(Interval, record("quickstart/fits.json")["headline"]["factors"][size])
+    return [found.value, found.low, found.high]
+
+
 NUMBERS: list[tuple[str, str, Callable[[], Any]]] = [
+    (TUTORIAL, "took {} trials, with {:.1f} times the FLOPs of the {} repeats", price_of_tuning),
+    (STUDY, "took {} trials, with {:.1f} times the FLOPs of the {} repeats", price_of_tuning),
+    (TUTORIAL, "to {:.2f} of what it is at the largest cell (width {}, all {:,} images), four times the parameters to "
+        "{:.2f}", lambda: [
+        factor("D")[0], cells("quickstart")["width"].max(), cells("quickstart")["n_seen"].max(), factor("N")[0]
+    ]),
+    (TUTORIAL, "data: {:.2f} to {:.2f}; parameters: {:.2f} to {:.2f}", lambda: factor("D")[1:] + factor("N")[1:]),
+    (TUTORIAL, "known to {} % at four times the data and to {} % at four times the parameters", lambda: [
+        re.findall(r"± (\d+) %", " ".join(reasons(f"factor_{size}")))[0] for size in "DN"
+    ]),
+    (TUTORIAL, "as C^−c with c = {}, trust {}", lambda: [
+        said(-headline("quickstart", "loss_exponent")), trusted("loss_exponent")
+    ]),
+    (TUTORIAL, "as C^a with a = {}, trust {}", lambda: [
+        said(headline("quickstart", "N_exponent")), trusted("N_exponent")
+    ]),
+    (TUTORIAL, "slopes {} in N and {} in D", lambda: slopes("quickstart")),
+    ("docs/report.md", "harder, [by {:.0f} % of the loss]", lambda: validation_higher().mean()),
+    (TUTORIAL, "above the test losses, by {:.0f} % in the mean of quickstart", lambda: (
+        100 * (cells("quickstart")["repeat_val_loss"] / cells("quickstart")["test_loss"] - 1).mean()
+    )),
     (STUDY, "; {:,} training, {:,} validation and {:,} test images", lambda: [
         record("width_x_data/study.json")["data"][0][f"n_{part}"] for part in ("train", "validation", "test")
     ]),
@@ -337,6 +383,7 @@ NUMBERS: list[tuple[str, str, Callable[[], Any]]] = [
 """Page, words with places for numbers, and what computes these."""
 
 CLAIMS: list[tuple[str, str, Callable[[], Any]]] = [
+    (TUTORIAL, "flagged `uncertified`", lambda: all("flagged uncertified" in reasons(f"factor_{x}") for x in "DN")),
     (STUDY, "in steps of √2", lambda: np.allclose(
         np.log2(cells("width_x_data")["width"].drop_duplicates().sort_values()).diff().dropna(), 0.5, atol=0.1
     )),

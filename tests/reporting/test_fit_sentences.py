@@ -85,6 +85,16 @@ def test_exponents_are_told_apart() -> None:
     assert [str(row[0]) for row in table.rows][:2] == ["slope at the largest cell", "slope in the middle"]
     assert str(table.rows[0][3]).startswith("quote this")
     assert exponents_table(fits(slope_N=Interval(0.2, 0.1, 0.3))) is None
+    exponents = {"alpha": Interval(0.7, 0.5, 0.9), "beta": Interval(0.3, 0.2, 0.5)}
+    plane = LawRecord("…", inputs=("N", "D"), rmse_log=0.02, params=exponents)
+    for laws, nearest, names in (
+        ({"coupled": plane, "multiplicative": plane}, "coupled", ["law coupled", "a plane"]),
+        ({"multiplicative": plane}, "multiplicative", ["a plane"]),
+    ):
+        table = exponents_table(replace(fits(**slopes), laws=laws, selected=nearest))
+        assert table is not None
+        assert [str(row[0]).split("the ")[-1].split("of ")[-1] for row in table.rows[2:]] == names
+        assert "one slope for all cells" in str(table.rows[-1][3])
 
 
 def trust(found: Fits) -> dict[str, str]:

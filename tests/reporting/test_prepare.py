@@ -43,6 +43,22 @@ def test_untuned_and_tuned_slopes_of_an_exact_grid(make: Callable[..., Path]) ->
             assert data.record.plane[source][variable].value == pytest.approx(value, abs=1e-9)
 
 
+def test_validation_losses_are_set_beside_the_test_losses_of_the_other_figures(copy: Path) -> None:
+    assert load_change(copy).note.endswith("here 0 % above test loss in the mean of the cells.")
+    cells = pd.read_csv(copy / "cells.csv")
+    cells.assign(repeat_val_loss=0.8 * cells["repeat_val_loss"]).to_csv(copy / "cells.csv", index=False)
+    refit(copy)
+    assert "of other examples: here 20 % below test loss in the mean" in load_change(copy).note
+    refit(copy, columns=ColumnsConfig(loss="repeat_val_loss", se="repeat_val_loss_se"))
+    assert load_change(copy).note == ""  # both are of one kind
+
+
+def load_change(folder: Path) -> change.Change:
+    data = change.change(load(folder))
+    assert isinstance(data, change.Change)
+    return data
+
+
 def test_the_setting_that_every_cell_carried_is_not_the_untuned_one(make: Callable[..., Path]) -> None:
     """On a sub-grid one selected setting can be the first trial of every cell; the control comes after it."""
     data = change.change(load(make(untuned_loss=untuned, carried_first=True)))

@@ -49,7 +49,7 @@ def test_the_map_has_every_cell_its_holes_and_the_law_between_them(study: Study)
     data = loss_map(replace(study, cells=study.cells.drop(index=study.cells.index[0])))
     assert isinstance(data, LossMap)
     assert data.table.shape == (4, 4)
-    assert data.note == "1 of 16 places hold no loss: hatched."
+    assert data.note == "Numbers are each cell's test loss. 1 of 16 places hold no loss: hatched."
     whole = loss_map(study)
     assert isinstance(whole, LossMap)
     assert whole.law is not None

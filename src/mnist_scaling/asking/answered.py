@@ -96,6 +96,8 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
 
 def of_number(one: Number) -> Trust:
     """How far to trust a number by itself: as its interval leaves it."""
+    if one.factor is not None and not one.interval.known:
+        return Trust(LOW, ["these cells do not tell it"])
     at = "" if one.factor else f" at {TIMES:g} times as much"
     own = [(FAIR, one.doubtful)] * bool(one.doubtful)
     return graded([] if one.factor is None else doubt(f"{{}}{at}", reach(one.interval, one.factor)) or own)
@@ -139,7 +141,8 @@ def record(answer: Answer) -> dict[str, Any]:
         "numbers": {
             slot: plain(
                 number.interval.record()
-                | {"meaning": number.meaning, "trust": "" if number.factor is None else of_number(number).trust}
+                | {"meaning": number.meaning, "trust": ""}
+                | ({} if number.factor is None else plain(of_number(number)))
             )
             for slot, number in numbers
         },

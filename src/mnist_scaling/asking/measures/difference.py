@@ -37,6 +37,9 @@ from mnist_scaling.reporting.words.conclusion import SLOPES
 EXPONENTS = {SYMBOLS[x][1]: f"exponent in {x}" for x in "ND"}
 """What they are called in tables."""
 
+NOT_MEASURED = "not measured"
+"""The verdict on a difference that the cells do not hold."""
+
 QUOTED = SLOPES | {key: f"exponent of {star} in C" for key, star in WORDS.items()}
 """What `fit` quotes of an arm, and what it is called in tables."""
 
@@ -79,13 +82,14 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
             notes.append(f"{arm.label}: {error}")
         for key, what in {**EXPONENTS, **(QUOTED if keys.at_largest else {})}.items():
             slope = slopes.get(key, Difference())
-            for one, interval in ((reference, slope.a), (arm, slope.b)):
-                numbers.setdefault(f"{one.name}_{key}", Number(interval, f"{one.label}: {what}"))
-            said = verdict(slope.difference, margin_of(slope.a.value, keys.margin))
+            for side, interval in ((reference, slope.a), (arm, slope.b)):
+                numbers.setdefault(f"{side.name}_{key}", Number(interval, f"{side.label}: {what}"))
+            one = slope.difference
+            said = verdict(one, margin_of(slope.a.value, keys.margin)) if one.known else NOT_MEASURED
             words[f"{arm.name}_{key}_verdict"] = said
-            words[f"{arm.name}_{key}_found"] = found(slope.difference, said)
+            words[f"{arm.name}_{key}_found"] = found(one, said)
             meaning = f"{arm.label} minus {reference.label}: {what}"
-            shown = Number(slope.difference, meaning, doubtful="may be 0" * (said == NOT_SETTLED))
+            shown = Number(one, meaning, doubtful="may be 0" * (said == NOT_SETTLED))
             numbers[f"{arm.name}_{key}_difference"] = shown
         if keys.losses:
             _losses(arm, reference, comparison, keys, numbers)
@@ -100,7 +104,7 @@ def found(difference: Interval, said: str) -> str:
         return f"is {'larger' if difference.value > 0 else 'smaller'} by {decimals(abs(difference.value))}"
     if said == EQUIVALENT:
         return f"is the same to within {decimals(max(-difference.low, difference.high))}"
-    return "may or may not be the same"
+    return f"was {NOT_MEASURED}" if said == NOT_MEASURED else "may or may not be the same"
 
 
 def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:

@@ -62,8 +62,8 @@ FIGURES = (
     ),
     Plot(
         "loss_map", SCALING, "All cells at once",
-        "Rows are model sizes, columns amounts of data, numbers the measured losses. Along a contour the nearest law "
-        "says that the loss is the same; a red line, where there is one, is where a budget of compute is spent best.",
+        "Rows are model sizes, columns amounts of data. Along a contour the nearest law says that the loss is the "
+        "same; a red line, where there is one, is where a budget of compute is spent best.",
         losses.loss_map, losses.draw_loss_map,
     ),
     Plot(

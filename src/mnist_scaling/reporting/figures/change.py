@@ -55,8 +55,14 @@ def change(study: Study) -> Change | Missing:
     table = pd.DataFrame(record.cells, columns=["row", "N", "D", *SOURCES, "tuned_se"]).set_index("row").astype(float)
     lost = len(record.left_out or ())
     note = f"{lost} of {len(table)} cells lack one of the two and are left out." if lost else ""
+    if study.call("loss") == "test loss":
+        off = 100 * float((table["tuned"] / study.cells["loss"]).mean() - 1)
+        side = "below" if off < -0.5 else "above"
+        note += (
+            f" Validation loss is of other examples: here {abs(off):.0f} % {side} test loss in the mean of the cells."
+        )
     other = {"N": study.roles.data, "D": study.roles.size}
-    return Change(record, table.dropna(subset=["untuned", "tuned"]), other, note)
+    return Change(record, table.dropna(subset=["untuned", "tuned"]), other, note.strip())
 
 
 def describe(setting: Mapping[str, Any]) -> str:

@@ -194,7 +194,8 @@ def loss_map(study: Study) -> LossMap | Missing:
     x = np.interp(np.log(best["D"]), logs[1], columns, **outside)
     y = np.interp(np.log(best["N"]), logs[0][::-1], rows[::-1], **outside)
     holes, off = int(table.isna().to_numpy().sum()), int((np.isnan(x) | np.isnan(y)).sum())
-    notes = [f"{holes} of {table.size} places hold no loss: hatched."] if holes else []
+    notes = [f"Numbers are each cell's {study.call('loss')}."]
+    notes += [f"{holes} of {table.size} places hold no loss: hatched."] if holes else []
     lost = len(study.cells) - len(cells)
     notes += [f"Left out, because N or D is not known: {plural(lost, 'cell')}."] if lost else []
     notes += ["Where the red line ends, the best N and D of a budget lie beyond these cells."] if off else []

@@ -15,6 +15,12 @@ from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import TextTable, plural
 from mnist_scaling.reporting.words.in_short import trusted
 
+TRUST = (
+    "Trust is that of each number by itself: high where what it says is known to 10 %, fair to 30 %. An exponent says "
+    "what four times the size, data or compute changes. What concerns all numbers stands above the figure."
+)
+"""Below the table of all numbers."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -44,14 +50,16 @@ def page(
 
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
-    rows = [[n["meaning"], read(Interval, n), n.get("trust", ""), slot] for slot, n in record["numbers"].items()]
+    trust = {k: [n.get("trust"), "; ".join(n.get("reasons", ()))] for k, n in record["numbers"].items()}
+    own = {k: ": ".join(filter(None, parts)) for k, parts in trust.items()}  # "fair: may be 0"
+    rows = [[n["meaning"], read(Interval, n), own[slot], slot] for slot, n in record["numbers"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "short", "sentence", "notes")},
         "trusted": trusted(record["trust"], record["reasons"]),
         "svg": section.svg,
         "file": section.file,
         "cells": section.cells,
-        "numbers": TextTable(["number", "value and 95 % interval", "trust", "name in its JSON file"], rows),
+        "numbers": TextTable(["number", "value and 95 % interval", "trust", "name in its JSON file"], rows, TRUST),
         "effort": f"{plural(record['cells'], 'cell')}, {record['minutes']:.1f} minutes of runs, added up.",
         "commands": [
             shlex.join(["python", "-m", "mnist_scaling.train", "-m", *study["overrides"]])

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from mnist_scaling.fitting.frontier.methods import OF_MODEL
 from mnist_scaling.fitting.fronts import METHODS
+from mnist_scaling.fitting.laws.power import Multiplicative
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.fits_json import Fits, LawRecord
@@ -130,22 +131,28 @@ def trust_in(of: Fits | Pair, key: str, most: int | None = None) -> str:
     return ": ".join(filter(None, [one.trust, why or "; ".join(one.reasons[:most]) + more])) if one else ""
 
 
+_IN_FORMULA = "numbers in a formula, not slopes of the loss: compare them with none of another law"
+_PLANE = "one slope for all cells, by the law multiplicative; `compare` and `ask` give nearly the same (least squares)"
+
+
 def exponents_table(fits: Fits) -> TextTable | None:
     """What goes by the name of an exponent of N or D in one study, and what each one is; None where one is unknown."""
-    headline, law, change = fits.headline, fits.laws.get(fits.selected or ""), fits.tuning_change
+    headline, change = fits.headline, fits.tuning_change
     if not (headline.slope_N.known and headline.slope_D.known):
         return None
     rows: list[list[Any]] = [
         ["slope at the largest cell", headline.slope_N, headline.slope_D, "quote this: what larger runs start from"],
         ["slope in the middle", headline.middle_slope_N, headline.middle_slope_D, "the same in the middle of the grid"],
     ]
-    own = [value for key, value in law.shown.items() if key.startswith(("alpha", "beta"))] if law else []
-    if len(own) == 2:
-        what = "numbers in a formula, not slopes of the loss: compare them with none of another law"
-        rows.append([Markup("α and β of the law {}").format(spaced(fits.selected or "")), *own, what])
+    for name in dict.fromkeys([fits.selected or "", Multiplicative.name]):
+        law, is_plane = fits.laws.get(name), name == Multiplicative.name
+        own = [value for key, value in law.shown.items() if key.startswith(("alpha", "beta"))] if law else []
+        if len(own) == 2:
+            called = "α and β of a plane" if is_plane else Markup("α and β of the law {}").format(spaced(name))
+            rows.append([called, *own, _PLANE if is_plane else _IN_FORMULA])
     if change is not None and change.status == OK:
-        what = "one slope for all cells, of validation losses: with it the tuned grid is compared to the untuned one"
-        rows.append(["α and β of a plane", *(change.plane["tuned"].get(k) for k in "ND"), what])
+        what = "those of a plane, of validation losses: with it the tuned grid is compared to the untuned one"
+        rows.append(["α and β, validation losses", *(change.plane["tuned"].get(k) for k in "ND"), what])
     return TextTable(["", "of N", "of D", "what it is"], rows, title="Which exponent is which", aside=3)
 
 
