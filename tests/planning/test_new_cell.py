@@ -241,7 +241,7 @@ def test_a_cell_is_a_mean_of_repeats_and_one_run_scatters_more(of: Studied) -> N
     alone, loss = expected.one_run, expected.loss
     seeds = 1.96 * of.seed_sd * np.sqrt(1 - 1 / 3)
     assert np.log(alone.high / loss.value) == pytest.approx(np.hypot(np.log(loss.high / loss.value), seeds), rel=1e-3)
-    assert alone.low < 0.99 * loss.low < 1.01 * loss.high < alone.high
+    assert alone.low < 0.995 * loss.low < 1.005 * loss.high < alone.high
     said = shown(of, cell, expected)
     assert "test loss of a cell, the mean of its 3 repeats  " in said
     assert re.search(rf"test loss of one run +{alone.value:.3g} \[{alone.low:.3g}, {alone.high:.3g}\]", said)
