@@ -253,6 +253,7 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
             ("columns.C=null", "isoflop=argmin"),
             "`isoflop` needs N and C, but the table names no C",
         ),
+        ({}, ("predict.C=3e10FLOPs",), "`predict.C` must be a number, but got '3e10FLOPs': write a plain number such"),
         ({}, ("columns.D=null", "predict.D=1e6"), "`predict.D` needs D, but the table names no D"),
         (
             {},

@@ -70,6 +70,10 @@ def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]
         ({"flops": -1.0}, "`flops > 0` must hold, but got -1: give a positive number."),
         ({"cores": 2}, "`cores=2` must go with minutes=…"),
         ({"register": False}, "`register=false` must go with a cell to predict"),
+        (
+            {"target": {"flops": "3e10FLOPs"}},
+            "`target.flops` must be a positive number, but got '3e10FLOPs': write a plain",
+        ),
         ({"format": "xml"}, "`format` must be one of text, json, but got 'xml'"),
     ],
 )
