@@ -98,7 +98,7 @@ def test_a_study_of_the_repository_is_read_and_nothing_is_written_beside_it(
     plan.run(asked, ["name=grid", "target.width=64"])
     said = capsys.readouterr()
     assert said.err.startswith("Note: grid is read from")
-    assert "Not registered" in said.out
+    assert "Not registered: it counts for nothing. The next command registers this prediction.\n" in said.out
     assert said.out.rstrip().endswith("Next: python -m mnist_scaling.plan name=grid target.width=64 out=FOLDER")
     with pytest.raises(
         InputError, match="study of your own, but .*reference/grid/cells.csv is a table alone: start it"

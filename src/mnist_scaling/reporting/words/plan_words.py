@@ -186,7 +186,8 @@ def prediction(
         ends = _interval(row, key, f"{key}_low", f"{key}_high") if f"{key}_low" in row else row[key]
         rows.append([label(key), f"{ends} ({source})"])
     seal = row.get(SEAL)
-    kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else "Not registered: it counts for nothing."
+    look = "Not registered: it counts for nothing. The next command registers this prediction."
+    kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else look
     off = doubt("loss {}", reach(Interval(*(_value(row, key) for key in LOSS)), factor=True))
     far = [(FAIR, f"tested up to {TESTED:g} times")] * (_value(row, "reach") > TESTED)
     grave = [flag for flag in of.result.flags if weighs(flag, of.result.headline.at, len(of.table))]
