@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -73,10 +74,11 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
     )
 
 
-def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = ()) -> str:
+def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = (), tables_at: str = ".") -> str:
     """The page before those of the arms: their exponents side by side, what `compare` said, and a link to each.
 
-    `pages` are the file names of the arms' own pages, `compared` is the output of `loading.load_comparison`.
+    `pages` are the file names of the arms' own pages, `compared` is the output of `loading.load_comparison`, and
+    `tables_at` the folder of fits.json as seen from the page.
     """
     by = arms[0].fits.settings["by"]
     links = [Markup('<a href="{}">{}</a>').format(page, arm.arm) for arm, page in zip(arms, pages, strict=True)]
@@ -87,7 +89,7 @@ def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str
         by=listing([label(column) for column in by]),
         arms=fit_tables.arms_table([arm.fits for arm in arms], links, [len(arm.cells) for arm in arms]),
         compared=compared,
-        comparison=layout.COMPARISON_PAGE,
+        comparison=Path(tables_at, layout.COMPARISON_PAGE).as_posix(),
         columns=",".join(by),
         commands=checklist.commands(arms[0]),
     )
