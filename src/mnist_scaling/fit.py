@@ -143,22 +143,21 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         result = analyse(table, config.options(source.classes))
     except InputError as error:
         raise InputError(f"{error} {left_out_of(left_out)}".strip()) from None
-    record = fit_record(result)
+    of_study, level = source.study is not None, config.bootstrap.level
+    record = fit_record(result, mixed(source, arm), certified(arm.frame) if of_study else None)
     if config.asked and result.model is not None and (off := result.headline.asked.why):
         raise InputError(f"`predict` must be a point that the model has. {off}")
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
     notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note) if note]
-    of_study, level = source.study is not None, config.bootstrap.level
     named = layout.name_argument(source.folder) if of_study and not source.kept else ""
     flags = [
         replace(flag, remedy=(flag.code == TOO_FEW_CELLS and source.unfinished) or for_study(flag.remedy, named))
         for flag in record.flags
-    ] + mixed(source, arm)
+    ]
     data = replace(
         record.data,
         notes=[*record.data.notes, *notes],
         left_out=left_out,
-        certified=certified(arm.frame) if of_study else None,
         sizes=_sizes(source, arm) if of_study else {},
     )
     record = replace(

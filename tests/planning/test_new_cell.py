@@ -41,6 +41,7 @@ from mnist_scaling.planning.new_cell import (
 )
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.documents.fit_record import fit_record
 from mnist_scaling.reporting.words import plan_words
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder, power_law
@@ -231,7 +232,8 @@ def test_a_budget_is_used_or_it_is_said_why_not(quickstart: Studied, flops: floa
 def shown(of: Studied, cell: NewCell, expected: Expected) -> str:
     """What `plan` prints of a prediction."""
     row, out = predictions.register(of, cell, expected, of.folder, write=False), io.StringIO()
-    terminal.show(plan_words.prediction(of, row, Path(), cell, expected, ""), Console(file=out, width=200))
+    fits = fit_record(of.result)
+    terminal.show(plan_words.prediction(of, fits, row, Path(), cell, expected, ""), Console(file=out, width=200))
     return out.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from mnist_scaling import fit, plan
-from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig, PredictConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from tests.planning.conftest import QUICK
@@ -80,6 +81,16 @@ def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]
 def test_one_thing_at_a_time(more: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence.replace("(", r"\(")):
         PlanConfig(**{"name": "any", **more})
+
+
+def test_fit_and_plan_trust_a_loss_by_the_same_doubts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No law is shown to hold for this study, which is no flag, and lowers every number of `fit`."""
+    folder, n, d = Path(__file__).parents[2] / "multirun/reference/lr_tuned", 3_000.0, 40_000.0
+    fit.run(FitConfig(name=str(folder), out=str(tmp_path), predict=PredictConfig(N=n, D=d)))
+    quoted = capsys.readouterr().out
+    assert "Trust: fair." in quoted.splitlines()[0]
+    plan.run(PlanConfig(name=str(folder), target={"N": n, "D": d}, register=False))
+    assert re.search("Trust: fair; .*no law is shown to hold", capsys.readouterr().out)
 
 
 def test_a_study_of_the_repository_is_read_and_nothing_is_written_beside_it(

@@ -142,8 +142,17 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     losses = [(f"loss_{one.reach:g}", one, one.reach) for one in headline.loss]
     for key, loss, times in (*losses, ("asked", headline.asked, headline.asked.reach or 1.0)):
         if loss.known:
-            far = [(FAIR, f"tested up to {TESTED:g} times")] * (times > TESTED)
-            yield key, doubt("loss {}", reach(loss, factor=True)) + far + _flagged(fits, flags.LOSSES)
+            yield key, _of_loss(fits, loss, times)
+
+
+def _of_loss(fits: Fits, loss: Interval, times: float) -> list[Doubt]:
+    far = [(FAIR, f"tested up to {TESTED:g} times")] * (times > TESTED)
+    return doubt("loss {}", reach(loss, factor=True)) + far + _flagged(fits, flags.LOSSES)
+
+
+def trust_in_loss(fits: Fits, loss: Interval, times: float) -> Trust:
+    """How far a loss can be trusted that is predicted so many times beyond the rows, and all reasons for no further."""
+    return graded([*_of_loss(fits, loss, times), *_of_all(fits)])
 
 
 def _of_all(fits: Fits) -> Iterator[Doubt]:
@@ -162,13 +171,13 @@ def _of_all(fits: Fits) -> Iterator[Doubt]:
 
 def _flagged(fits: Fits, sort: str = "") -> list[Doubt]:
     """As one doubt, the flags that concern a sort of numbers, and not all; or all, where none is named."""
-    grave = [flag for flag in warnings(fits) if weighs(flag, fits.headline.at, fits.data.n)]
+    grave = [flag for flag in warnings(fits) if _weighs(flag, fits.headline.at, fits.data.n)]
     every = [(flag, flags.kind(flag.code).concerns) for flag in grave]
     raised = [flag for flag, of in every if (sort in of and of != flags.SORTS if sort else of == flags.SORTS)]
     return flagged({flag.code: flag.severity for flag in raised})
 
 
-def weighs(flag: Flag, largest: Mapping[str, float], n: int) -> bool:
+def _weighs(flag: Flag, largest: Mapping[str, float], n: int) -> bool:
     """Whether a flag names none of n cells, more than a few, or the largest (N, D and C of it), which slopes are of."""
     at = [all(math.isclose(cell.get(k, math.nan), v, rel_tol=1e-6) for k, v in largest.items()) for cell in flag.cells]
     return not at or n - len(at) < CERTIFIED * n or any(at)

@@ -18,6 +18,7 @@ from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.predictions import SEAL
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.reporting import text as tone
+from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.text import (
     Part,
@@ -34,10 +35,9 @@ from mnist_scaling.reporting.text import (
     spaced,
     three_digits,
 )
-from mnist_scaling.reporting.words.in_short import FAIR, TESTED, doubt, flagged, graded, reach, trusted, weighs
+from mnist_scaling.reporting.words.in_short import trust_in_loss, trusted
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
-from mnist_scaling.study.flags import INFO, LOSSES, kind
 
 MOST_NAMED = 3
 """Cells that a card names in the table."""
@@ -170,9 +170,9 @@ def _where_new(chosen: NextRuns, place: int) -> str:
 
 
 def prediction(
-    of: Studied, row: Mapping[str, str], path: Path, cell: NewCell, expected: Expected, command: str
+    of: Studied, fits: Fits, row: Mapping[str, str], path: Path, cell: NewCell, expected: Expected, command: str
 ) -> list[Part]:
-    """A prediction, and the command that runs its cell in the study, or registers it, if there is one."""
+    """A prediction that rests on `fits`, and the command that runs its cell in the study, or registers it, if any."""
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {count(v)}" for k, v in cell.at.items())
     loss, mean = label(of.loss), f", the mean of its {of.repeats:g} repeats" if of.repeats > 1 else ""
@@ -188,13 +188,7 @@ def prediction(
     seal = row.get(SEAL)
     look = "Not registered: it counts for nothing. The next command registers this prediction."
     kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else look
-    off = doubt("loss {}", reach(Interval(*(_value(row, key) for key in LOSS)), factor=True))
-    far = [(FAIR, f"tested up to {TESTED:g} times")] * (_value(row, "reach") > TESTED)
-    grave = [flag for flag in of.result.flags if weighs(flag, of.result.headline.at, len(of.table))]
-    raised = {
-        flag.code: flag.severity for flag in grave if flag.severity != INFO and LOSSES in kind(flag.code).concerns
-    }
-    trust = graded([*off, *far, *flagged(raised)])
+    trust = trust_in_loss(fits, Interval(*(_value(row, key) for key in LOSS)), _value(row, "reach"))
     parts: list[Part] = [
         Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}), {row['beyond']}:"),
         TextTable(["what", "predicted"], rows),
