@@ -97,7 +97,9 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         sizes = fits.headline.sizes
         if [*config.asked] == ["C"] and sizes and config.asked["C"] >= sizes[0].C:
             look = f"{plan} target.flops={config.asked['C']:g} register=false"
-            advised += f" `{look}` names a model for it, its settings, and the command that trains it."
+            advised += (
+                f" `{look}` names a model that can be trained with it, what one run of it gives, and its settings."
+            )
         fits = replace(fits, answer=replace(fits.answer, next=advised))
     fits = replace(fits, data=data, config=asdict(config), command=command)
     text = json.dumps(plain(fits), indent=1, allow_nan=False) + "\n"

@@ -247,6 +247,8 @@ def test_a_cell_is_a_mean_of_repeats_and_one_run_scatters_more(of: Studied) -> N
     said = shown(of, cell, expected)
     assert "test loss of a cell, the mean of its 3 repeats  " in said
     assert re.search(rf"test loss of one run +{alone.value:.3g} \[{alone.low:.3g}, {alone.high:.3g}\]", said)
+    said = shown(of, cell, replace(expected, one_run=Interval(0.5, 0.3, 0.8)))
+    assert re.findall(r"^test loss of .*\] +(\w+) *$", said, re.M) == ["fair", "low"], "each row has its own trust"
     unrepeated = replace(of, result=replace(of.result, table=replace(of.table, repeats=None)))
     assert not expect(unrepeated, cell, np.random.default_rng(0)).one_run.known
 

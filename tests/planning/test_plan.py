@@ -93,6 +93,20 @@ def test_fit_and_plan_trust_a_loss_by_the_same_doubts(tmp_path: Path, capsys: py
     assert re.search("Trust: fair; .*no law is shown to hold", capsys.readouterr().out)
 
 
+def test_a_mean_at_the_best_size_and_a_run_of_a_width_point_to_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(Path(__file__).parents[2] / "multirun/reference/quickstart")
+    fit.run(FitConfig(name=folder, out=str(tmp_path), predict=PredictConfig(C=3e10)), [f"name={folder}"])
+    said = capsys.readouterr().out
+    assert "It is a mean over repeats of a model of exactly that N; one cell scatters about it" in said
+    assert re.search(
+        "target.flops=3e[+]10 register=false` names a model that can be trained with it, what one run", said
+    )
+    plan.run(PlanConfig(name=folder, bootstrap=QUICK, target={"flops": 3e10}, register=False))
+    assert "`fit` with predict.C=3e+10 gives the mean over repeats" in capsys.readouterr().out
+
+
 def test_a_study_of_the_repository_is_read_and_nothing_is_written_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

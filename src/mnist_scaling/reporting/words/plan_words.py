@@ -176,22 +176,24 @@ def prediction(
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {count(v)}" for k, v in cell.at.items())
     loss, mean = label(of.loss), f", the mean of its {of.repeats:g} repeats" if of.repeats > 1 else ""
-    rows = [[f"{loss} of a cell{mean}", _interval(row, *LOSS)]]
-    if expected.one_run.known:
-        rows.append([f"{loss} of one run", estimate(expected.one_run, three_digits)])
-    if row["predicted_error"]:
-        rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
+    found = {
+        f"{loss} of a cell{mean}": _read(row, *LOSS),
+        f"{loss} of one run": expected.one_run,
+        "error rate": _read(row, "predicted_error", "error_low", "error_high"),
+    }
+    trusts = {what: trust_in_loss(fits, one, _value(row, "reach")) for what, one in found.items() if one.known}
+    rows = [[what, estimate(found[what], three_digits), trusts[what].trust] for what in trusts]
     for key in expected.settings:
         source = "by its law" if key in row["by_law"].split(";") else "as in the nearest cells"
         ends = _interval(row, key, f"{key}_low", f"{key}_high") if f"{key}_low" in row else row[key]
-        rows.append([label(key), f"{ends} ({source})"])
+        rows.append([label(key), f"{ends} ({source})", ""])
     seal = row.get(SEAL)
     look = "Not registered: it counts for nothing. The next command registers this prediction."
     kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else look
-    trust = trust_in_loss(fits, Interval(*(_value(row, key) for key in LOSS)), _value(row, "reach"))
+    trust = next(iter(trusts.values()))
     parts: list[Part] = [
         Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}), {row['beyond']}:"),
-        TextTable(["what", "predicted"], rows),
+        TextTable(["what", "predicted", "trust"], rows),
         *([Sentence(cell.unspent)] if cell.unspent else []),
         Sentence(trusted(trust.trust, trust.reasons)),
         Sentence(kept, tone.QUIET),
@@ -203,8 +205,12 @@ def _value(row: Mapping[str, str], key: str) -> float:
     return float(row.get(key) or np.nan)
 
 
+def _read(row: Mapping[str, str], *keys: str) -> Interval:
+    return Interval(*(_value(row, key) for key in keys))
+
+
 def _interval(row: Mapping[str, str], *keys: str) -> str:
-    return estimate(Interval(*(_value(row, key) for key in keys)), three_digits)
+    return estimate(_read(row, *keys), three_digits)
 
 
 def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[Part]:
