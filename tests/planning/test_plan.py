@@ -47,6 +47,17 @@ def test_a_table_alone_is_shown_its_next_runs_and_what_was_typed_goes_on(
     assert "Next: python -m mnist_scaling.plan table=cells.csv columns.N=n_params flops=" in said
 
 
+def test_of_too_few_cells_more_are_the_next_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Builder(axes={"width": (4, 8), "data_fraction": (0.5, 1.0)}, noise=0.03).write(tmp_path / "multirun/few")
+    plan.run(PlanConfig(name=str(folder)))
+    help_most = "Next: More cells help most, of other sizes and amounts of data: "
+    own = "more values of width and data_fraction in `python -m mnist_scaling.train -m …`\n"
+    assert capsys.readouterr().out.endswith(help_most + own)
+    columns = ColumnsConfig(N="n_params", D="n_seen", loss="test_loss")
+    plan.run(PlanConfig(table=str(folder / "cells.csv"), columns=columns))
+    assert capsys.readouterr().out.endswith(f"{help_most}rows in {folder / 'cells.csv'}\n")
+
+
 def test_a_budget_that_buys_nothing_says_so_in_json_too(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan.run(PlanConfig(name=str(study), bootstrap=QUICK, flops=1.0, format="json"))
     found = json.loads(capsys.readouterr().out)

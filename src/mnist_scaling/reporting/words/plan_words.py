@@ -38,6 +38,7 @@ from mnist_scaling.reporting.text import (
 from mnist_scaling.reporting.words.in_short import trust_in_loss, trusted
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
+from mnist_scaling.study.flags import TOO_FEW_CELLS
 
 MOST_NAMED = 3
 """Cells that a card names in the table."""
@@ -99,13 +100,22 @@ def _where(of: Studied, card: Card) -> str:
 
 
 def next_step(of: Studied, cards: Sequence[Card], again: str, offer: NextRuns | None) -> list[Part]:
-    """The command that runs what was written and has not been run, else the one that writes what is worth most.
+    """The command that runs what was written and has not been run, else the one that writes what is worth most; where
+    cells are too few to say, that more are needed.
 
     `again` is the command that was typed.
     """
     record = resolve_record(of)
     if any(one["status"] == OPEN for one in record.get("outcomes", ())):
         return resolve_parts(of, str(record["command"]))
+    few = any(card.code == TOO_FEW_CELLS and card.status != PASS for card in cards)
+    if few and not offer and (of.can_grow or not of.made_by):
+        where = (
+            f"more values of {' and '.join(of.source.axes)} in `{of.made_by}`"
+            if of.can_grow
+            else f"rows in {of.source.path}"
+        )
+        return [Sentence(f"More cells help most, of other sizes and amounts of data: {where}", lead="Next")]
     if any(card.asks for card in cards):
         return [next_command(f"{again} resolve=true")]
     if of.made_by and not of.can_grow:
