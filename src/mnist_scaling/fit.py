@@ -156,22 +156,12 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         replace(flag, remedy=(flag.code == TOO_FEW_CELLS and source.unfinished) or for_study(flag.remedy, named))
         for flag in record.flags
     ]
-    data = replace(
-        record.data,
-        notes=[*record.data.notes, *notes],
-        left_out=left_out,
-        sizes=_sizes(source, arm) if of_study else {},
-    )
-    record = replace(
-        record,
-        data=data,
-        flags=flags,
-        tuning_change=tuning_change_record(*tuned_cells(source, arm), arm.frame.index.to_numpy(), level)
-        if of_study
-        else None,
-        settings_laws=_settings_laws(source, arm, config) if of_study else None,
-        leave_future_out=_foreseen(result, config.leave_future_out, of_study),
-    )
+    sizes, ahead = (_sizes(source, arm) if of_study else {}), _foreseen(result, config.leave_future_out, of_study)
+    data = replace(record.data, notes=[*record.data.notes, *notes], left_out=left_out, sizes=sizes)
+    record = replace(record, data=data, flags=flags, leave_future_out=ahead)
+    if of_study:
+        change = tuning_change_record(*tuned_cells(source, arm), arm.frame.index.to_numpy(), level)
+        record = replace(record, tuning_change=change, settings_laws=_settings_laws(source, arm, config))
     return replace(record, answer=answer(record))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +44,9 @@ class ReportConfig:
             f"Exactly one of `name` and `fits` must be given, but got {given}: `name` must be a study in multirun/, "
             "`fits` the folder that `fit table=… out=FOLDER` wrote to.",
         )
-        fix = "leave it out, because the index lies in the folder that it links into"
-        require(not self.out or self.name != layout.ALL, f"`out` must go with one study, but got name=all: {fix}.")
+        require(
+            not self.out or self.name != layout.ALL, "`out` must go with one study, but got name=all: leave it out."
+        )
         wrong = sorted(set(self.formats) - set(figure_files.FORMATS))
         require(not wrong, f"`formats` must be of {', '.join(figure_files.FORMATS)}, but got {', '.join(wrong)}.")
         require(30 <= self.dpi <= 1200, f"`30 <= dpi <= 1200` must hold, but got {self.dpi}.")
@@ -102,8 +102,8 @@ def write(config: ReportConfig) -> None:
         for arm, name in zip(arms, names, strict=True):
             _page(arm, folder / layout.FIGURES / name, folder / layout.arm_page(name), config)
         pages = [layout.arm_page(name) for name in names]
-        compared, tables_at = loading.load_comparison(arms[0]), os.path.relpath(config.folder, folder)
-        write_atomically(folder / layout.REPORT, report_page.overview(arms, pages, compared, tables_at))
+        compared = loading.load_comparison(arms[0])
+        write_atomically(folder / layout.REPORT, report_page.overview(arms, pages, compared, folder))
     more = "" if config.details else "  (details=true draws more)"
     print(f"Figures: {folder / layout.FIGURES}{more}")
     print(f"Report:  {folder / layout.REPORT}")

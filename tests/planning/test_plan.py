@@ -15,6 +15,9 @@ from mnist_scaling import fit, plan
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig, PredictConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.planning import checks
+from mnist_scaling.reporting.text import Sentence
+from mnist_scaling.reporting.words import plan_words
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder
 
@@ -47,15 +50,18 @@ def test_a_table_alone_is_shown_its_next_runs_and_what_was_typed_goes_on(
     assert "Next: python -m mnist_scaling.plan table=cells.csv columns.N=n_params flops=" in said
 
 
-def test_of_too_few_cells_more_are_the_next_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_too_few_cells_more_are_the_next_step(tmp_path: Path) -> None:
     folder = Builder(axes={"width": (4, 8), "data_fraction": (0.5, 1.0)}, noise=0.03).write(tmp_path / "multirun/few")
-    plan.run(PlanConfig(name=str(folder)))
-    help_most = "Next: More cells help most, of other sizes and amounts of data: "
-    own = "more values of width and data_fraction in `python -m mnist_scaling.train -m …`\n"
-    assert capsys.readouterr().out.endswith(help_most + own)
     columns = ColumnsConfig(N="n_params", D="n_seen", loss="test_loss")
-    plan.run(PlanConfig(table=str(folder / "cells.csv"), columns=columns))
-    assert capsys.readouterr().out.endswith(f"{help_most}rows in {folder / 'cells.csv'}\n")
+    table = str(folder / "cells.csv")
+    for rows, where in (
+        (FitConfig(name=str(folder)), "values of width and data_fraction in `python -m mnist_scaling.train -m …`."),
+        (FitConfig(table=table, columns=columns), f"in {table}."),
+    ):
+        of = plan.studied(rows)
+        (said,) = plan_words.next_step(of, checks.cards(of), "", offer=None)
+        assert isinstance(said, Sentence)
+        assert said.text == f"More cells help most, of other sizes and amounts of data: {where}"
 
 
 def test_a_budget_that_buys_nothing_says_so_in_json_too(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,13 +101,13 @@ def test_one_thing_at_a_time(more: dict[str, Any], sentence: str) -> None:
 
 
 def test_fit_and_plan_trust_a_loss_by_the_same_doubts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No law is shown to hold for this study, which is no flag, and lowers every number of `fit`."""
-    folder, n, d = Path(__file__).parents[2] / "multirun/reference/lr_tuned", 3_000.0, 40_000.0
-    fit.run(FitConfig(name=str(folder), out=str(tmp_path), predict=PredictConfig(N=n, D=d)))
-    quoted = capsys.readouterr().out
-    assert "Trust: fair." in quoted.splitlines()[0]
-    plan.run(PlanConfig(name=str(folder), target={"N": n, "D": d}, register=False))
-    assert re.search("Trust: fair; .*no law is shown to hold", capsys.readouterr().out)
+    """How many cells are certified is no flag, and lowers every number of `fit`."""
+    folder, n, d = Path(__file__).parents[2] / "multirun/reference/predict_mnist_converged", 5_000.0, 30_000.0
+    doubt = "; 44 % of the cells are certified tuned;"
+    fit.run(FitConfig(name=str(folder), out=str(tmp_path), bootstrap=QUICK, predict=PredictConfig(N=n, D=d)))
+    assert doubt in capsys.readouterr().out
+    plan.run(PlanConfig(name=str(folder), bootstrap=QUICK, target={"N": n, "D": d}, register=False))
+    assert doubt in capsys.readouterr().out
 
 
 def test_a_mean_at_the_best_size_and_a_run_of_a_width_point_to_each_other(

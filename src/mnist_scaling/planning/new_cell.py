@@ -79,9 +79,8 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell of a study at these values of its axes, wherever it lies."""
     cells, axes = of.cells, of.source.axes
     if unknown := [k for k in target if k not in axes]:
-        named = f"axes of the study ({', '.join(axes) or 'it has none'}), {', '.join(SIZES[:-1])} or {SIZES[-1]}"
-        fix = nearest(unknown[0], [*axes, *SIZES], "mend it.")
-        raise InputError(f"`target` must name {named}, but got {', '.join(unknown)}: {fix}")
+        rule = "`target` must name axes of the study, N, D, C or flops"
+        raise InputError(f"{rule}, but got {', '.join(unknown)}: {nearest(unknown[0], [*axes, *SIZES])}")
     first = {a: None if pd.isna(cells[a].iloc[0]) else cells[a].iloc[0] for a in axes}
     only = {a: v for a, v in first.items() if cells[a].nunique(dropna=False) == 1}
     if lacking := [a for a in axes if a not in {*target, *only}]:

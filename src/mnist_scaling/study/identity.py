@@ -35,11 +35,9 @@ CHECKSUMS = ("data.sha256", "init_sha256")
 IDENTITY = "identity"
 """Key of study.json."""
 
-RANGE = "search_space."
-"""How the key of a range begins among settings; the config key that it tunes follows."""
-
-CAP = "regime.max_epochs"
-"""Config key of the cap on a run's length. Raised, it changes no run that had ended before it: others are taken on."""
+CAP, RANGE = "regime.max_epochs", "search_space."
+"""Config key of the cap on a run's length. Raised, it changes no run that had ended before it: others are taken on. And
+how the key of a range begins."""
 
 PACKAGES = (
     "mnist-scaling", "torch", "numpy", "scipy", "pandas", "hydra-core", "omegaconf", "optuna", "hydra-optuna-sweeper",
@@ -106,8 +104,8 @@ def _groups(
     out: dict[str, dict[str, Any]] = {}
     for settings_of, ranges, keys in cells:
         name = " ".join(f"{key}={value}" for key, value in keys.items() if "." not in key)
-        every = _with_ranges(settings_of, ranges)
-        out.setdefault(name, {key: value for key, value in every.items() if key not in keys})
+        every = _with_ranges(settings_of, ranges).items()
+        out.setdefault(name, {key: value for key, value in every if key not in keys})
     return out
 
 
@@ -126,11 +124,10 @@ def differences(
     one_sided = {key.removeprefix(RANGE) for key in known.keys() ^ wanted.keys() if key.startswith(RANGE)}
     skipped, said = {*left_out}, []
     for key in sorted((known.keys() | wanted.keys()) - one_sided):
-        if (name := key.removeprefix(RANGE)) in skipped:
-            continue
+        name = key.removeprefix(RANGE)
         before, now = (given.get(key, given.get(name, defaults.get(name))) for given in (known, wanted))
         raised = key == CAP and now is not None and (before is None or now > before)
-        if before != now and not raised and not has_grown(before, now):
+        if before != now and name not in skipped and not raised and not has_grown(before, now):
             said.append(f"{name} was {range_in_words(before)} and is now {range_in_words(now)}")
     return said
 
@@ -210,11 +207,10 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
         unlike += differences(groups[name], identity.groups[name], defaults, left_out)
     unlike += differences(record["method"], identity.method, {})
     if unlike:
-        told = ", ".join(dict.fromkeys(unlike))
         raise InputError(
-            f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: {told}; "
-            f"set it back, sweep it as an axis, or give the new study another `name=`. (Ranges and {CAP} may grow, "
-            "trials, repeats and cells may be added.)"
+            f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: "
+            f"{', '.join(dict.fromkeys(unlike))}; set it back, sweep it as an axis, or give the new study another "
+            f"`name=`. (Ranges and {CAP} may grow, trials, repeats and cells may be added.)"
         )
     common = {k: identity.settings.get(k, v) for k, v in record["settings"].items() if k not in varying}
     ranges = {k: identity.ranges.get(k, v) for k, v in record["ranges"].items() if k not in varying}

@@ -35,7 +35,7 @@ from mnist_scaling.reporting.text import (
     spaced,
     three_digits,
 )
-from mnist_scaling.reporting.words.in_short import trust_in_loss, trusted
+from mnist_scaling.reporting.words.in_short import graded, of_all, of_loss, trusted
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.flags import TOO_FEW_CELLS
@@ -100,8 +100,7 @@ def _where(of: Studied, card: Card) -> str:
 
 
 def next_step(of: Studied, cards: Sequence[Card], again: str, offer: NextRuns | None) -> list[Part]:
-    """The command that runs what was written and has not been run, else the one that writes what is worth most; where
-    cells are too few to say, that more are needed.
+    """The command that runs what was written and has not been run, else the one that writes what is worth most.
 
     `again` is the command that was typed.
     """
@@ -110,12 +109,8 @@ def next_step(of: Studied, cards: Sequence[Card], again: str, offer: NextRuns | 
         return resolve_parts(of, str(record["command"]))
     few = any(card.code == TOO_FEW_CELLS and card.status != PASS for card in cards)
     if few and not offer and (of.can_grow or not of.made_by):
-        where = (
-            f"more values of {' and '.join(of.source.axes)} in `{of.made_by}`"
-            if of.can_grow
-            else f"rows in {of.source.path}"
-        )
-        return [Sentence(f"More cells help most, of other sizes and amounts of data: {where}", lead="Next")]
+        where = f"values of {' and '.join(of.source.axes)} in `{of.made_by}`" if of.can_grow else f"in {of.source.path}"
+        return [Sentence(f"More cells help most, of other sizes and amounts of data: {where}.", lead="Next")]
     if any(card.asks for card in cards):
         return [next_command(f"{again} resolve=true")]
     if of.made_by and not of.can_grow:
@@ -191,21 +186,23 @@ def prediction(
         f"{loss} of one run": expected.one_run,
         "error rate": _read(row, "predicted_error", "error_low", "error_high"),
     }
-    trusts = {what: trust_in_loss(fits, one, _value(row, "reach")) for what, one in found.items() if one.known}
-    rows = [[what, estimate(found[what], three_digits), trusts[what].trust] for what in trusts]
+    known, times = {what: one for what, one in found.items() if one.known}, _value(row, "reach")
+    trusts = [graded([*of_loss(fits, one, times), *of_all(fits)]) for one in known.values()]
+    rows = [
+        [k, estimate(one, three_digits), of_it.trust] for (k, one), of_it in zip(known.items(), trusts, strict=True)
+    ]
     for key in expected.settings:
         source = "by its law" if key in row["by_law"].split(";") else "as in the nearest cells"
-        ends = _interval(row, key, f"{key}_low", f"{key}_high") if f"{key}_low" in row else row[key]
+        ends = estimate(_read(row, key, f"{key}_low", f"{key}_high"), three_digits) if f"{key}_low" in row else row[key]
         rows.append([label(key), f"{ends} ({source})", ""])
     seal = row.get(SEAL)
     look = "Not registered: it counts for nothing. The next command registers this prediction."
     kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else look
-    trust = next(iter(trusts.values()))
     parts: list[Part] = [
         Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}), {row['beyond']}:"),
         TextTable(["what", "predicted", "trust"], rows),
         *([Sentence(cell.unspent)] if cell.unspent else []),
-        Sentence(trusted(trust.trust, trust.reasons)),
+        Sentence(trusted(trusts[0].trust, trusts[0].reasons)),
         Sentence(kept, tone.QUIET),
     ]
     return [*parts, Sentence(command, lead="Next")] if command else parts
@@ -219,16 +216,12 @@ def _read(row: Mapping[str, str], *keys: str) -> Interval:
     return Interval(*(_value(row, key) for key in keys))
 
 
-def _interval(row: Mapping[str, str], *keys: str) -> str:
-    return estimate(_read(row, *keys), three_digits)
-
-
 def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[Part]:
     """Every registered prediction against what has come, and how they did together."""
     table = [
         [
             *(short(_value(row, k)) if row[k] else None for k in ("n_params", "n_seen")), number(_value(row, "reach")),
-            _interval(row, *LOSS), three_digits(_value(row, "measured_loss")),
+            estimate(_read(row, *LOSS), three_digits), three_digits(_value(row, "measured_loss")),
             {"true": "yes", "false": "no"}.get(row.get("inside", ""), row.get("why_not")),
             *(percent(_value(row, k)) if row.get(k) else None for k in ("log_error", "regret")),
         ]
