@@ -253,6 +253,7 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
             ("columns.C=null", "isoflop=argmin"),
             "`isoflop` needs N and C, but the table names no C",
         ),
+        ({}, ("predict.C=3e10FLOPs",), "`predict.C` must be a number, but got '3e10FLOPs': write a plain number such"),
         ({}, ("columns.D=null", "predict.D=1e6"), "`predict.D` needs D, but the table names no D"),
         (
             {},
@@ -396,6 +397,16 @@ def test_rows_left_out_are_counted_as_rows_and_no_law_has_its_reason(in_process,
     code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[additive]")
     assert code == 0, err
     assert "No law is fitted: every law that was asked for is refused, for the reason that is given with it" in out
+
+
+def test_n_and_c_say_the_d_that_they_imply(in_process):
+    """50,000 examples are in that study's data, and none of its cells has seen one twice."""
+    kept = Path(__file__).parents[1] / "multirun/reference/quickstart"
+    for c, said in (("1e9", "D = 7,"), ("3e10", "D = 238,.* largest D, more than the 50,000 examples that there are")):
+        code, out, _ = in_process(f"name={kept}", "out=fits", "bootstrap.draws=50", "predict.N=4000", f"predict.C={c}")
+        assert code == 0
+        assert re.search(f"Predicted loss at N = .*, C = .*, {said}", out)
+    assert "that there are" not in in_process(f"name={kept}", "out=fits", "predict.N=4000", "predict.C=1e9")[1]
 
 
 def test_bad_input_end_to_end(command, tmp_path):

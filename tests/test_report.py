@@ -30,6 +30,18 @@ def test_report_of_a_study(command: Command, tmp_path: Path) -> None:
     assert after - before == {"report.html", "figures"}, "Hydra must leave nothing of its own behind"
 
 
+def test_a_report_can_be_written_elsewhere(command: Command, tmp_path: Path) -> None:
+    folder = Builder(noise=0.02).fitted(tmp_path / "multirun" / "mine")
+    before = set(folder.rglob("*"))
+    done = command("mnist_scaling.report", "name=mine", "formats=[svg]", "out=talks/mine")
+    assert done.returncode == 0, done.stderr
+    assert "Report:  talks/mine/report.html" in done.stdout
+    assert [*(tmp_path / "talks/mine/figures").glob("*.svg")]
+    page = (tmp_path / "talks/mine/report.html").read_text(encoding="utf-8")
+    assert "fits.json in multirun/mine; figures/, beside this file, holds" in page
+    assert set(folder.rglob("*")) == before
+
+
 def test_an_unfitted_study_has_a_page_that_says_so(command: Command, tmp_path: Path) -> None:
     Builder(axes={"width": (4, 8)}).write(tmp_path / "multirun" / "mine")
     done = command("mnist_scaling.report", "name=mine")
@@ -44,6 +56,7 @@ def test_an_unfitted_study_has_a_page_that_says_so(command: Command, tmp_path: P
     [
         ({}, "`name` must be a study in multirun/"),
         ({"name": "a", "formats": ("gif",)}, "`formats` must be of png, svg, pdf, but got gif"),
+        ({"name": "all", "out": "b"}, "`out` must go with one study, but got name=all: leave it out"),
         ({"name": "a", "dpi": 5}, "`30 <= dpi <= 1200` must hold, but got 5"),
     ],
 )

@@ -49,6 +49,12 @@ def test_a_run_says_what_it_trains_and_where_its_record_is(data_dir: str, comman
     assert Path(lines[-1].removeprefix("Record: ")).is_file()
 
 
+@pytest.mark.parametrize("given", ["model.width=0", "hydra.sweeper.n_trials=2"])
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path: Path, command: Command, given: str) -> None:
+    assert command("mnist_scaling.train", given).returncode == 1
+    assert not [*tmp_path.glob("multirun/single/*")]
+
+
 def test_an_interrupted_run_promises_nothing(data_dir: str, tmp_path: Path) -> None:
     said = interrupted(tmp_path, f"data.dir={data_dir}", *LONG)
     assert said.strip().splitlines() == ["Interrupted. No file is half-written; the same command starts anew."]

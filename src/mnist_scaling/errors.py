@@ -98,8 +98,8 @@ def _explain_hydra(error: BaseException, known_keys: Callable[[], list[str]]) ->
         return _unknown_key(str(key), known_keys())
     if match := re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
         kind = _KINDS.get(match[2], match[2])
-        name = f"`{key}`" if key else "A value"
-        return f"{name} must be {kind}, but got '{match[1]}': mend the value."
+        name, fix = f"`{key}`" if key else "A value", PLAIN_NUMBER if kind == "a number" else "mend the value"
+        return f"{name} must be {kind}, but got '{match[1]}': {fix}."
     if key and re.search(r"Incompatible value 'None'|is not Optional", text):
         return f"`{key}` must have a value, but got null: give one, or leave it out for its default."
     if match := re.search(

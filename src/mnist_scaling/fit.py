@@ -23,8 +23,9 @@ from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, tuned_c
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig, RowsConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.ahead import Foreseen, leave_future_out
+from mnist_scaling.fitting.ahead import Foreseen, leave_future_out, placed
 from mnist_scaling.fitting.analysis import Result, analyse
+from mnist_scaling.fitting.headline import AskedLoss
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
 from mnist_scaling.reporting.documents.fits_json import Fits
@@ -97,7 +98,9 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         sizes = fits.headline.sizes
         if [*config.asked] == ["C"] and sizes and config.asked["C"] >= sizes[0].C:
             look = f"{plan} target.flops={config.asked['C']:g} register=false"
-            advised += f" `{look}` names a model for it, its settings, and the command that trains it."
+            advised += (
+                f" `{look}` names a model that can be trained with it, what one run of it gives, and its settings."
+            )
         fits = replace(fits, answer=replace(fits.answer, next=advised))
     fits = replace(fits, data=data, config=asdict(config), command=command)
     text = json.dumps(plain(fits), indent=1, allow_nan=False) + "\n"
@@ -143,35 +146,35 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         result = analyse(table, config.options(source.classes))
     except InputError as error:
         raise InputError(f"{error} {left_out_of(left_out)}".strip()) from None
-    record = fit_record(result)
+    of_study, level = source.study is not None, config.bootstrap.level
+    record = fit_record(result, mixed(source, arm), certified(arm.frame) if of_study else None)
     if config.asked and result.model is not None and (off := result.headline.asked.why):
         raise InputError(f"`predict` must be a point that the model has. {off}")
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
     notes = [note for note in (seeds if source.rows.seeds else "", source.rows.note) if note]
-    of_study, level = source.study is not None, config.bootstrap.level
     named = layout.name_argument(source.folder) if of_study and not source.kept else ""
     flags = [
         replace(flag, remedy=(flag.code == TOO_FEW_CELLS and source.unfinished) or for_study(flag.remedy, named))
         for flag in record.flags
-    ] + mixed(source, arm)
-    data = replace(
-        record.data,
-        notes=[*record.data.notes, *notes],
-        left_out=left_out,
-        certified=certified(arm.frame) if of_study else None,
-        sizes=_sizes(source, arm) if of_study else {},
-    )
-    record = replace(
-        record,
-        data=data,
-        flags=flags,
-        tuning_change=tuning_change_record(*tuned_cells(source, arm), arm.frame.index.to_numpy(), level)
-        if of_study
-        else None,
-        settings_laws=_settings_laws(source, arm, config) if of_study else None,
-        leave_future_out=_foreseen(result, config.leave_future_out, of_study),
-    )
+    ]
+    sizes, ahead = (_sizes(source, arm) if of_study else {}), _foreseen(result, config.leave_future_out, of_study)
+    data = replace(record.data, notes=[*record.data.notes, *notes], left_out=left_out, sizes=sizes)
+    headline = replace(record.headline, asked=_whole(record.headline.asked, result))
+    record = replace(record, data=data, flags=flags, headline=headline, leave_future_out=ahead)
+    if of_study:
+        change = tuning_change_record(*tuned_cells(source, arm), arm.frame.index.to_numpy(), level)
+        record = replace(record, tuning_change=change, settings_laws=_settings_laws(source, arm, config))
     return replace(record, answer=answer(record))
+
+
+def _whole(asked: AskedLoss, result: Result) -> AskedLoss:
+    """What was asked for by N and C, with the D which these imply, and whether there are so many examples."""
+    held = result.table.examples
+    if {*asked.at} != {"N", "C"} or result.model is None or result.cost is None:
+        return asked
+    d = float(np.exp(placed(result.model, result.cost, {k: np.log(v) for k, v in asked.at.items()}, "predict")["D"]))
+    more = f", more than the {held:,.0f} examples that there are" if held and d > held else ""
+    return replace(asked, at={**asked.at, "D": d}, beyond=asked.beyond + more)
 
 
 def _sizes(source: Source, arm: ArmRows) -> dict[str, float]:

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli, image_task
-from mnist_scaling.arms.reading import read
+from mnist_scaling.arms.reading import mixed, read
 from mnist_scaling.config import JSON, ModelConfig, build, literal
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
@@ -26,12 +26,14 @@ from mnist_scaling.planning.next_budget import next_budget
 from mnist_scaling.planning.next_runs import NextRuns, grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.documents.fit_record import fit_record
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import Part, Sentence, duration, plural
 from mnist_scaling.reporting.words import plan_words
 from mnist_scaling.study import identity, layout, missing
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.layout import found_folder
+from mnist_scaling.study.tables.cell_runs import certified
 
 TENTH = 0.1
 """Share of what a study has cost for which next runs are shown where nobody names a budget."""
@@ -161,9 +163,12 @@ def _predict(config: PlanConfig, of: Studied, again: str) -> Said:
         command = predictions.command(of, [row], folder) if cell.keys and of.can_grow else ""
     else:
         command = again.replace(" register=false", "") + ("" if own else " out=FOLDER")
-    parts = plan_words.prediction(of, row, folder / layout.PREDICTIONS, cell, expected, command)
+    fits = fit_record(of.result, mixed(of.source, of.arm), certified(of.cells) if of.is_study else None)
+    parts = plan_words.prediction(of, fits, row, folder / layout.PREDICTIONS, cell, expected, command)
     run = _one_run(of, cell, expected) if of.counts is not None and cell.axes else ""
     parts += [Sentence(run, lead="One run")] if run else []
+    if cell.axes and (flops := config.cell.get("flops")):
+        parts.append(Sentence(f"`fit` with predict.C={flops:g} gives the mean over repeats at exactly the best N."))
     return Said({"prediction": predictions.record(row), "command": command, "run": run}, parts)
 
 

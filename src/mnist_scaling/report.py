@@ -27,7 +27,9 @@ class ReportConfig:
     """A study in multirun/ that has been fitted, or one elsewhere by the path of its folder; all: an index of
     multirun/."""
     fits: str | None = None
-    """Instead of a study: the fits.json that `fit` wrote for any table, or its folder. The report is written there."""
+    """Instead of a study: the fits.json that `fit` wrote for any table, or its folder."""
+    out: str | None = None
+    """Folder of the page and its figures; that of fits.json by default."""
     formats: tuple[str, ...] = ("png", "svg", "pdf")
     """Formats of the files in figures/; the page has its own copies."""
     dpi: int = 200
@@ -42,13 +44,16 @@ class ReportConfig:
             f"Exactly one of `name` and `fits` must be given, but got {given}: `name` must be a study in multirun/, "
             "`fits` the folder that `fit table=… out=FOLDER` wrote to.",
         )
+        require(
+            not self.out or self.name != layout.ALL, "`out` must go with one study, but got name=all: leave it out."
+        )
         wrong = sorted(set(self.formats) - set(figure_files.FORMATS))
         require(not wrong, f"`formats` must be of {', '.join(figure_files.FORMATS)}, but got {', '.join(wrong)}.")
         require(30 <= self.dpi <= 1200, f"`30 <= dpi <= 1200` must hold, but got {self.dpi}.")
 
     @property
     def folder(self) -> Path:
-        """Folder of fits.json and of the report."""
+        """Folder of fits.json."""
         if not self.fits:
             return layout.found_folder(str(self.name))
         path = Path(self.fits)
@@ -86,6 +91,7 @@ def write(config: ReportConfig) -> None:
     if config.name:
         missing.note_kept(folder)
         missing.warn(folder)
+    folder = Path(config.out) if config.out else folder
     for old in folder.glob(layout.arm_page("*")):
         if report_page.KICKER in old.read_text(encoding="utf-8", errors="replace"):  # of arms that there may be no more
             old.unlink()
@@ -96,7 +102,8 @@ def write(config: ReportConfig) -> None:
         for arm, name in zip(arms, names, strict=True):
             _page(arm, folder / layout.FIGURES / name, folder / layout.arm_page(name), config)
         pages = [layout.arm_page(name) for name in names]
-        write_atomically(folder / layout.REPORT, report_page.overview(arms, pages, loading.load_comparison(arms[0])))
+        compared = loading.load_comparison(arms[0])
+        write_atomically(folder / layout.REPORT, report_page.overview(arms, pages, compared, folder))
     more = "" if config.details else "  (details=true draws more)"
     print(f"Figures: {folder / layout.FIGURES}{more}")
     print(f"Report:  {folder / layout.REPORT}")

@@ -40,10 +40,14 @@ def main(cfg: DictConfig) -> float | None:
     with contextlib.chdir(hydra_config.runtime.cwd):  # where paths of the configuration begin, also with job.chdir
         if rounds.ran_job(folder, TASK):
             return None
-        with cli.user_errors("train"):
-            if hydra_config.mode != RunMode.MULTIRUN:
-                _needs_no_sweep([*hydra_config.overrides.hydra, *hydra_config.overrides.task])
-            return single(TASK.values(cfg), folder)
+        try:
+            with cli.user_errors("train"):
+                if hydra_config.mode != RunMode.MULTIRUN:
+                    _needs_no_sweep([*hydra_config.overrides.hydra, *hydra_config.overrides.task])
+                return single(TASK.values(cfg), folder)
+        finally:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # which Hydra made, and a run that was refused leaves empty
 
 
 def _needs_no_sweep(overrides: Sequence[str]) -> None:

@@ -41,6 +41,7 @@ from mnist_scaling.planning.new_cell import (
 )
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.documents.fit_record import fit_record
 from mnist_scaling.reporting.words import plan_words
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder, power_law
@@ -231,7 +232,8 @@ def test_a_budget_is_used_or_it_is_said_why_not(quickstart: Studied, flops: floa
 def shown(of: Studied, cell: NewCell, expected: Expected) -> str:
     """What `plan` prints of a prediction."""
     row, out = predictions.register(of, cell, expected, of.folder, write=False), io.StringIO()
-    terminal.show(plan_words.prediction(of, row, Path(), cell, expected, ""), Console(file=out, width=200))
+    fits = fit_record(of.result)
+    terminal.show(plan_words.prediction(of, fits, row, Path(), cell, expected, ""), Console(file=out, width=200))
     return out.getvalue()
 
 
@@ -245,6 +247,8 @@ def test_a_cell_is_a_mean_of_repeats_and_one_run_scatters_more(of: Studied) -> N
     said = shown(of, cell, expected)
     assert "test loss of a cell, the mean of its 3 repeats  " in said
     assert re.search(rf"test loss of one run +{alone.value:.3g} \[{alone.low:.3g}, {alone.high:.3g}\]", said)
+    said = shown(of, cell, replace(expected, one_run=Interval(0.5, 0.3, 0.8)))
+    assert re.findall(r"^test loss of .*\] +(\w+) *$", said, re.M) == ["fair", "low"], "each row has its own trust"
     unrepeated = replace(of, result=replace(of.result, table=replace(of.table, repeats=None)))
     assert not expect(unrepeated, cell, np.random.default_rng(0)).one_run.known
 
@@ -293,7 +297,8 @@ def test_a_compute_on_a_ladder_says_its_sizes(tmp_path: Path) -> None:
         ({"width": 32, "data_fraction": 1.0}, "must be predicted before it is run, but row"),
         ({"N": 200 * 32**1.5, "D": 40_000}, "must be predicted before it is run, but row"),
         ({"width": 64, "data_fraction": 2.0}, "0 < data.fraction <= 1` must hold, but got 2"),
-        ({"widht": 32}, "must name axes of the study"),
+        ({"widht": 32}, "must name axes of the study, N, D, C or flops, but got widht: did you mean `width`"),
+        ({"flop": 3e10}, "but got flop: did you mean `flops`"),
         ({"width": 64}, "but lacks data_fraction: add target.data_fraction"),
         ({"flops": 1e6}, "must not lie below the smallest compute"),
         ({"flops": 1e12, "width": 3}, "must stand alone"),

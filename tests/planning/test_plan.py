@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 
 from mnist_scaling import fit, plan
-from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig, PredictConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.planning import checks
+from mnist_scaling.reporting.text import Sentence
+from mnist_scaling.reporting.words import plan_words
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder
 
@@ -46,6 +50,20 @@ def test_a_table_alone_is_shown_its_next_runs_and_what_was_typed_goes_on(
     assert "Next: python -m mnist_scaling.plan table=cells.csv columns.N=n_params flops=" in said
 
 
+def test_of_too_few_cells_more_are_the_next_step(tmp_path: Path) -> None:
+    folder = Builder(axes={"width": (4, 8), "data_fraction": (0.5, 1.0)}, noise=0.03).write(tmp_path / "multirun/few")
+    columns = ColumnsConfig(N="n_params", D="n_seen", loss="test_loss")
+    table = str(folder / "cells.csv")
+    for rows, where in (
+        (FitConfig(name=str(folder)), "values of width and data_fraction in `python -m mnist_scaling.train -m …`."),
+        (FitConfig(table=table, columns=columns), f"in {table}."),
+    ):
+        of = plan.studied(rows)
+        (said,) = plan_words.next_step(of, checks.cards(of), "", offer=None)
+        assert isinstance(said, Sentence)
+        assert said.text == f"More cells help most, of other sizes and amounts of data: {where}"
+
+
 def test_a_budget_that_buys_nothing_says_so_in_json_too(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan.run(PlanConfig(name=str(study), bootstrap=QUICK, flops=1.0, format="json"))
     found = json.loads(capsys.readouterr().out)
@@ -70,12 +88,40 @@ def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]
         ({"flops": -1.0}, "`flops > 0` must hold, but got -1: give a positive number."),
         ({"cores": 2}, "`cores=2` must go with minutes=…"),
         ({"register": False}, "`register=false` must go with a cell to predict"),
+        (
+            {"target": {"flops": "3e10FLOPs"}},
+            "`target.flops` must be a positive number, but got '3e10FLOPs': write a plain",
+        ),
         ({"format": "xml"}, "`format` must be one of text, json, but got 'xml'"),
     ],
 )
 def test_one_thing_at_a_time(more: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence.replace("(", r"\(")):
         PlanConfig(**{"name": "any", **more})
+
+
+def test_fit_and_plan_trust_a_loss_by_the_same_doubts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How many cells are certified is no flag, and lowers every number of `fit`."""
+    folder, n, d = Path(__file__).parents[2] / "multirun/reference/predict_mnist_converged", 5_000.0, 30_000.0
+    doubt = "; 44 % of the cells are certified tuned;"
+    fit.run(FitConfig(name=str(folder), out=str(tmp_path), bootstrap=QUICK, predict=PredictConfig(N=n, D=d)))
+    assert doubt in capsys.readouterr().out
+    plan.run(PlanConfig(name=str(folder), bootstrap=QUICK, target={"N": n, "D": d}, register=False))
+    assert doubt in capsys.readouterr().out
+
+
+def test_a_mean_at_the_best_size_and_a_run_of_a_width_point_to_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(Path(__file__).parents[2] / "multirun/reference/quickstart")
+    fit.run(FitConfig(name=folder, out=str(tmp_path), predict=PredictConfig(C=3e10)), [f"name={folder}"])
+    said = capsys.readouterr().out
+    assert "It is a mean over repeats of a model of exactly that N; one cell scatters about it" in said
+    assert re.search(
+        "target.flops=3e[+]10 register=false` names a model that can be trained with it, what one run", said
+    )
+    plan.run(PlanConfig(name=folder, bootstrap=QUICK, target={"flops": 3e10}, register=False))
+    assert "`fit` with predict.C=3e+10 gives the mean over repeats" in capsys.readouterr().out
 
 
 def test_a_study_of_the_repository_is_read_and_nothing_is_written_beside_it(
@@ -94,7 +140,7 @@ def test_a_study_of_the_repository_is_read_and_nothing_is_written_beside_it(
     plan.run(asked, ["name=grid", "target.width=64"])
     said = capsys.readouterr()
     assert said.err.startswith("Note: grid is read from")
-    assert "Not registered" in said.out
+    assert "Not registered: it counts for nothing. The next command registers this prediction.\n" in said.out
     assert said.out.rstrip().endswith("Next: python -m mnist_scaling.plan name=grid target.width=64 out=FOLDER")
     with pytest.raises(
         InputError, match="study of your own, but .*reference/grid/cells.csv is a table alone: start it"

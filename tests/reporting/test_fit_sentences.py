@@ -20,7 +20,7 @@ from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fits_json import DataRecord, Fits, LawRecord, read_fits
 from mnist_scaling.reporting.text import power_of_ten
 from mnist_scaling.reporting.words.fit_sentences import asked, description, fit_summary
-from mnist_scaling.reporting.words.fit_tables import beside, exponents_table, quoted_table
+from mnist_scaling.reporting.words.fit_tables import beside, exponents_table, law_table, quoted_table
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.study import flags
 
@@ -52,6 +52,13 @@ def test_the_misfit_is_said_of_the_law_that_it_is_of() -> None:
 
 def test_a_law_through_the_losses_is_held_against_no_noise() -> None:
     assert said(fits(2e-10)) == "The law <b>kaplan</b> passes through these losses to rounding."
+
+
+def test_no_table_shows_what_is_rounding() -> None:
+    found = replace(fits(2e-16, misfit=Interval(7e-18, 3e-19, 9e-17)), settings={"bootstrap": {"level": 0.95}})
+    rows = [row for table in (quoted_table(found), law_table(found)) for row in table.rows]
+    assert not re.search("e−1[0-9]|10⁻", str(rows))
+    assert "the law misses the loss by 0 %, noise apart" in plain(str(rows))
 
 
 def test_what_has_compute_alone_has_no_best_size() -> None:

@@ -63,6 +63,7 @@ def join(folder: Path, first: Identity, second: Identity) -> Identity:
         (Identity({"optim.name": "sgd"}, {"optim.lr": "a"}), "optim.name was adam and is now sgd; set it back"),
         (Identity({"seed": 2}), "seed was 0 and is now 2"),
         (Identity({}, {"optim.lr": "b"}), "optim.lr was a and is now b"),
+        (Identity({"optim.lr": 0.1}), ": optim.lr was a and is now 0.1; set it back"),
     ],
 )
 def test_another_optimiser_seed_or_range_is_refused(tmp_path: Path, second: Identity, sentence: str) -> None:

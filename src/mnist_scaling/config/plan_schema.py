@@ -8,7 +8,7 @@ from typing import Any
 
 from mnist_scaling.config import register, require
 from mnist_scaling.config.fit_schema import FitConfig, RowsConfig
-from mnist_scaling.errors import holds
+from mnist_scaling.errors import PLAIN_NUMBER, holds
 
 TARGETS = ("alpha", "beta", "N_exponent", "loss")
 """What next runs can be chosen for."""
@@ -65,7 +65,7 @@ class PlanConfig(RowsConfig):
             number = isinstance(value, int | float) and not isinstance(value, bool)
             require(
                 number and value > 0 if key in SIZES else isinstance(value, int | float | str),
-                f"`target.{key}` must be a positive number, but got {value!r}: give one.",
+                f"`target.{key}` must be a positive number, but got {value!r}: {PLAIN_NUMBER}.",
             )
         require(
             self.register or bool(self.cell),

@@ -19,7 +19,8 @@ import pandas as pd
 
 from mnist_scaling.arms.reading import cell_trials
 from mnist_scaling.config import DataConfig
-from mnist_scaling.errors import InputError, require
+from mnist_scaling.config.plan_schema import SIZES
+from mnist_scaling.errors import InputError, nearest, require
 from mnist_scaling.fitting.ahead import placed
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.posterior import Model
@@ -78,8 +79,8 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell of a study at these values of its axes, wherever it lies."""
     cells, axes = of.cells, of.source.axes
     if unknown := [k for k in target if k not in axes]:
-        named = f"axes of the study ({', '.join(axes) or 'it has none'}), N, D, C or flops"
-        raise InputError(f"`target` must name {named}, but got {', '.join(unknown)}: mend it.")
+        rule = "`target` must name axes of the study, N, D, C or flops"
+        raise InputError(f"{rule}, but got {', '.join(unknown)}: {nearest(unknown[0], [*axes, *SIZES])}")
     first = {a: None if pd.isna(cells[a].iloc[0]) else cells[a].iloc[0] for a in axes}
     only = {a: v for a, v in first.items() if cells[a].nunique(dropna=False) == 1}
     if lacking := [a for a in axes if a not in {*target, *only}]:

@@ -35,8 +35,9 @@ CHECKSUMS = ("data.sha256", "init_sha256")
 IDENTITY = "identity"
 """Key of study.json."""
 
-CAP = "regime.max_epochs"
-"""Config key of the cap on a run's length. Raised, it changes no run that had ended before it: others are taken on."""
+CAP, RANGE = "regime.max_epochs", "search_space."
+"""Config key of the cap on a run's length. Raised, it changes no run that had ended before it: others are taken on. And
+how the key of a range begins."""
 
 PACKAGES = (
     "mnist-scaling", "torch", "numpy", "scipy", "pandas", "hydra-core", "omegaconf", "optuna", "hydra-optuna-sweeper",
@@ -103,9 +104,13 @@ def _groups(
     out: dict[str, dict[str, Any]] = {}
     for settings_of, ranges, keys in cells:
         name = " ".join(f"{key}={value}" for key, value in keys.items() if "." not in key)
-        every = {**settings_of, **{f"search_space.{key}": text for key, text in ranges.items()}}
-        out.setdefault(name, {key: value for key, value in every.items() if key not in keys})
+        every = _with_ranges(settings_of, ranges).items()
+        out.setdefault(name, {key: value for key, value in every if key not in keys})
     return out
+
+
+def _with_ranges(own: Mapping[str, Any], ranges: Mapping[str, str]) -> dict[str, Any]:
+    return {**own, **{f"{RANGE}{key}": text for key, text in ranges.items()}}
 
 
 def differences(
@@ -114,14 +119,16 @@ def differences(
     """Each key in which two sets of settings differ, in words; a key that one lacks is at its default there.
 
     A range that has grown is no difference: what was tried in the older one lies in the new one. Nor is a raised `CAP`.
+    Where a key is tuned by one of them alone, its range there differs from its value here, which is told once.
     """
-    skipped = {*left_out}
-    said = []
-    for key in sorted((known.keys() | wanted.keys()) - skipped):
-        before, now = (given.get(key, defaults.get(key)) for given in (known, wanted))
+    one_sided = {key.removeprefix(RANGE) for key in known.keys() ^ wanted.keys() if key.startswith(RANGE)}
+    skipped, said = {*left_out}, []
+    for key in sorted((known.keys() | wanted.keys()) - one_sided):
+        name = key.removeprefix(RANGE)
+        before, now = (given.get(key, given.get(name, defaults.get(name))) for given in (known, wanted))
         raised = key == CAP and now is not None and (before is None or now > before)
-        if before != now and not raised and not has_grown(before, now):
-            said.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
+        if before != now and name not in skipped and not raised and not has_grown(before, now):
+            said.append(f"{name} was {range_in_words(before)} and is now {range_in_words(now)}")
     return said
 
 
@@ -151,7 +158,7 @@ def has_grown(before: Any, now: Any) -> bool:
 def range_in_words(value: Any) -> str:
     """A range as readers see it, such as ``0.001 to 0.05, logarithmic``, from Optuna's JSON; else the value as text.
 
-    What has no value is "not set", such as a rate that was tuned where a sweep fixes it, or its range the other way.
+    What has no value is "not set".
     """
     if value is None:
         return "not set"
@@ -190,21 +197,20 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
         )
     varying = tuple(sorted({*record["varying"], *identity.varying}))
     left_out = set(not_yet_known)
-    unlike = differences(record["settings"], identity.settings, defaults, {*varying, *left_out})
-    unlike += differences(record["ranges"], identity.ranges, {}, varying)
+    known = _with_ranges(record["settings"], record["ranges"])
+    wanted = _with_ranges(identity.settings, identity.ranges)
+    unlike = differences(known, wanted, defaults, {*varying, *left_out})
     groups = record["groups"]
     # Weights to start from may differ between cells: a group has those of its first one, and each cell checks its own.
     left_out |= {key for key in CHECKSUMS if key in varying}
     for name in groups.keys() & identity.groups.keys():
         unlike += differences(groups[name], identity.groups[name], defaults, left_out)
     unlike += differences(record["method"], identity.method, {})
-    # The ranges of a swept config group are its settings, too.
-    unlike = list(dict.fromkeys(said.removeprefix("search_space.") for said in unlike))
     if unlike:
         raise InputError(
             f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: "
-            f"{', '.join(unlike)}; set it back, sweep it as an axis, or give the new study another `name=`. (Ranges "
-            f"and {CAP} may grow, trials, repeats and cells may be added.)"
+            f"{', '.join(dict.fromkeys(unlike))}; set it back, sweep it as an axis, or give the new study another "
+            f"`name=`. (Ranges and {CAP} may grow, trials, repeats and cells may be added.)"
         )
     common = {k: identity.settings.get(k, v) for k, v in record["settings"].items() if k not in varying}
     ranges = {k: identity.ranges.get(k, v) for k, v in record["ranges"].items() if k not in varying}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.analysis import Result
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
 from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.headline import Headline
@@ -20,8 +21,8 @@ from mnist_scaling.reporting.documents.fits_json import OK, Fits, LawRecord
 from mnist_scaling.study.flags import NOT_CONVERGED
 
 
-def fit_record(result: Result) -> Fits:
-    """The whole of fits.json."""
+def fit_record(result: Result, more: Sequence[Flag] = (), certified: float | None = None) -> Fits:
+    """The whole of fits.json; `more` are flags of the rows' origin, `certified` the share of cells that are."""
     table = result.table
     laws = {k: _law(f, result) for k, f in result.fitted.items()}
     laws |= {k: _refused(*v, result) for k, v in result.refused.items()}
@@ -33,9 +34,9 @@ def fit_record(result: Result) -> Fits:
             k: file.FrontierRecord(**v.intervals, status=v.status, flags=v.flags, points=v.points, extra=v.extra)
             for k, v in result.frontier.items()
         },
-        flags=result.flags,
+        flags=[*result.flags, *more],
         cost=None if result.cost is None else vars(result.cost),
-        data=file.DataRecord(len(table), table.rows.tolist(), result.masked, result.notes),
+        data=file.DataRecord(len(table), table.rows.tolist(), result.masked, result.notes, certified=certified),
         settings=_settings(result),
     )
 

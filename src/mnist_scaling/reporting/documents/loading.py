@@ -68,7 +68,7 @@ class Study:
     names: Mapping[str, str | None]
     """Header of each role."""
     fits_folder: Path
-    """Where fits.json lies, and the report goes."""
+    """Where fits.json lies."""
     arm: str
     """Such as ``optimizer=sgd``."""
     is_study: bool

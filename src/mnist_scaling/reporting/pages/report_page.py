@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -73,10 +75,11 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
     )
 
 
-def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = ()) -> str:
+def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = (), at: Path | None = None) -> str:
     """The page before those of the arms: their exponents side by side, what `compare` said, and a link to each.
 
-    `pages` are the file names of the arms' own pages, `compared` is the output of `loading.load_comparison`.
+    `pages` are the file names of the arms' own pages, `compared` is the output of `loading.load_comparison`, and `at`
+    the folder of the page, where that is not the one of fits.json.
     """
     by = arms[0].fits.settings["by"]
     links = [Markup('<a href="{}">{}</a>').format(page, arm.arm) for arm, page in zip(arms, pages, strict=True)]
@@ -87,7 +90,7 @@ def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str
         by=listing([label(column) for column in by]),
         arms=fit_tables.arms_table([arm.fits for arm in arms], links, [len(arm.cells) for arm in arms]),
         compared=compared,
-        comparison=layout.COMPARISON_PAGE,
+        comparison=os.path.relpath(arms[0].fits_folder / layout.COMPARISON_PAGE, at or arms[0].fits_folder),
         columns=",".join(by),
         commands=checklist.commands(arms[0]),
     )

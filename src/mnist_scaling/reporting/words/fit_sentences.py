@@ -51,7 +51,8 @@ def asked(fits: Fits) -> str:
     where = tables.beside(fits, one.at.get("N", 0.0), read_off="C" in one.at)
     near = {"N": f" ({where})"} if where else {}
     point = ", ".join(f"{k} = {count(v)}{near.get(k, '')}" for k, v in one.at.items())
-    scatter = f"One cell scatters about it by another {number(100 * fits.headline.noise, 2)} %. "
+    mean = "a mean over repeats" + (" of a model of exactly that N" if "N" in one.at else "")
+    scatter = f"It is {mean}; one cell scatters about it by another {number(100 * fits.headline.noise, 2)} %. "
     far = f"{estimate(one)}, {one.beyond}. {scatter}Trust: {tables.trust_in(fits, 'asked')}."
     return f"Predicted loss at {point}: {far if one.known else one.why}"
 

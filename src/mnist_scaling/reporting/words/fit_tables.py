@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.frontier.methods import OF_MODEL
 from mnist_scaling.fitting.fronts import METHODS
 from mnist_scaling.fitting.laws.power import Multiplicative
@@ -93,6 +94,7 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     for key, name in QUOTED.items():
         quoted: Interval = getattr(headline, key)
         quoted = -quoted if key == "loss_exponent" else quoted  # positive where the loss falls
+        quoted = Interval(0.0, 0.0, 0.0) if key == "misfit" and quoted.high < EXACT else quoted  # all rounding
         along = headline.ray is not None and "slope" in key
         if along or (not quoted.known and (single or key not in ("N_exponent", "floor"))):  # else one reason says all
             continue
@@ -243,7 +245,7 @@ def _law_row(name: str, law: LawRecord, selected: bool) -> list[Any]:
         Markup("{}<br><span class=formula>{}</span>").format(called, formula(law.formula)),
         values if law.fitted else None,
         law.n,
-        number(law.rmse_log),
+        number(0.0 if law.rmse_log < EXACT else law.rmse_log),
         one_decimal(law.aicc),
         three_digits(law.holdout.rmse_log),
         law.status,

@@ -45,11 +45,11 @@ Doubt = tuple[str, str]
 def answer(fits: Fits) -> AnswerRecord:
     """The answer of one arm, whose record is still without."""
     slopes, why = _slopes(fits), fits.why or fits.headline.slope_N.why
-    of_all, own = [*_of_all(fits)], dict(_of_each(fits))
+    shared, own = [*of_all(fits)], dict(_of_each(fits))
     quoted = [one for key in slopes for one in own[f"factor_{key[-1]}"]]
     doubts = quoted if slopes else [(LOW, "no exponent is quoted")]
-    whole, sentence = graded([*of_all, *doubts]), f"Quote no single exponent. {why}"
-    numbers = {key: Trust(graded([*alone, *of_all]).trust, graded(alone).reasons) for key, alone in own.items()}
+    whole, sentence = graded([*shared, *doubts]), f"Quote no single exponent. {why}"
+    numbers = {key: Trust(graded([*alone, *shared]).trust, graded(alone).reasons) for key, alone in own.items()}
     advised = fits.data.unfinished or next((flag.remedy for flag in warnings(fits) if flag.remedy), "")
     return AnswerRecord(_sentence(fits, slopes) if slopes else sentence, whole.trust, whole.reasons, advised, numbers)
 
@@ -142,11 +142,16 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     losses = [(f"loss_{one.reach:g}", one, one.reach) for one in headline.loss]
     for key, loss, times in (*losses, ("asked", headline.asked, headline.asked.reach or 1.0)):
         if loss.known:
-            far = [(FAIR, f"tested up to {TESTED:g} times")] * (times > TESTED)
-            yield key, doubt("loss {}", reach(loss, factor=True)) + far + _flagged(fits, flags.LOSSES)
+            yield key, of_loss(fits, loss, times)
 
 
-def _of_all(fits: Fits) -> Iterator[Doubt]:
+def of_loss(fits: Fits, loss: Interval, times: float) -> list[Doubt]:
+    """Doubts about a loss that is predicted so many times beyond the rows, besides those of all numbers (`of_all`)."""
+    far = [(FAIR, f"tested up to {TESTED:g} times")] * (times > TESTED)
+    return doubt("loss {}", reach(loss, factor=True)) + far + _flagged(fits, flags.LOSSES)
+
+
+def of_all(fits: Fits) -> Iterator[Doubt]:
     """Doubts that concern every number: from the model, the cells, the hold-out and the flags."""
     if fits.headline.laws and not fits.headline.settled:
         yield FAIR, "no law is shown to hold, so the intervals rest on smoothness alone"
@@ -162,13 +167,13 @@ def _of_all(fits: Fits) -> Iterator[Doubt]:
 
 def _flagged(fits: Fits, sort: str = "") -> list[Doubt]:
     """As one doubt, the flags that concern a sort of numbers, and not all; or all, where none is named."""
-    grave = [flag for flag in warnings(fits) if weighs(flag, fits.headline.at, fits.data.n)]
+    grave = [flag for flag in warnings(fits) if _weighs(flag, fits.headline.at, fits.data.n)]
     every = [(flag, flags.kind(flag.code).concerns) for flag in grave]
     raised = [flag for flag, of in every if (sort in of and of != flags.SORTS if sort else of == flags.SORTS)]
     return flagged({flag.code: flag.severity for flag in raised})
 
 
-def weighs(flag: Flag, largest: Mapping[str, float], n: int) -> bool:
+def _weighs(flag: Flag, largest: Mapping[str, float], n: int) -> bool:
     """Whether a flag names none of n cells, more than a few, or the largest (N, D and C of it), which slopes are of."""
     at = [all(math.isclose(cell.get(k, math.nan), v, rel_tol=1e-6) for k, v in largest.items()) for cell in flag.cells]
     return not at or n - len(at) < CERTIFIED * n or any(at)

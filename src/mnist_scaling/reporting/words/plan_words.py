@@ -18,6 +18,7 @@ from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.predictions import SEAL
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.reporting import text as tone
+from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.text import (
     Part,
@@ -34,10 +35,10 @@ from mnist_scaling.reporting.text import (
     spaced,
     three_digits,
 )
-from mnist_scaling.reporting.words.in_short import FAIR, TESTED, doubt, flagged, graded, reach, trusted, weighs
+from mnist_scaling.reporting.words.in_short import graded, of_all, of_loss, trusted
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
-from mnist_scaling.study.flags import INFO, LOSSES, kind
+from mnist_scaling.study.flags import TOO_FEW_CELLS
 
 MOST_NAMED = 3
 """Cells that a card names in the table."""
@@ -106,6 +107,10 @@ def next_step(of: Studied, cards: Sequence[Card], again: str, offer: NextRuns | 
     record = resolve_record(of)
     if any(one["status"] == OPEN for one in record.get("outcomes", ())):
         return resolve_parts(of, str(record["command"]))
+    few = any(card.code == TOO_FEW_CELLS and card.status != PASS for card in cards)
+    if few and not offer and (of.can_grow or not of.made_by):
+        where = f"values of {' and '.join(of.source.axes)} in `{of.made_by}`" if of.can_grow else f"in {of.source.path}"
+        return [Sentence(f"More cells help most, of other sizes and amounts of data: {where}.", lead="Next")]
     if any(card.asks for card in cards):
         return [next_command(f"{again} resolve=true")]
     if of.made_by and not of.can_grow:
@@ -170,35 +175,34 @@ def _where_new(chosen: NextRuns, place: int) -> str:
 
 
 def prediction(
-    of: Studied, row: Mapping[str, str], path: Path, cell: NewCell, expected: Expected, command: str
+    of: Studied, fits: Fits, row: Mapping[str, str], path: Path, cell: NewCell, expected: Expected, command: str
 ) -> list[Part]:
-    """A prediction, and the command that runs its cell in the study, or registers it, if there is one."""
+    """A prediction that rests on `fits`, and the command that runs its cell in the study, or registers it, if any."""
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {count(v)}" for k, v in cell.at.items())
     loss, mean = label(of.loss), f", the mean of its {of.repeats:g} repeats" if of.repeats > 1 else ""
-    rows = [[f"{loss} of a cell{mean}", _interval(row, *LOSS)]]
-    if expected.one_run.known:
-        rows.append([f"{loss} of one run", estimate(expected.one_run, three_digits)])
-    if row["predicted_error"]:
-        rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
+    found = {
+        f"{loss} of a cell{mean}": _read(row, *LOSS),
+        f"{loss} of one run": expected.one_run,
+        "error rate": _read(row, "predicted_error", "error_low", "error_high"),
+    }
+    known, times = {what: one for what, one in found.items() if one.known}, _value(row, "reach")
+    trusts = [graded([*of_loss(fits, one, times), *of_all(fits)]) for one in known.values()]
+    rows = [
+        [k, estimate(one, three_digits), of_it.trust] for (k, one), of_it in zip(known.items(), trusts, strict=True)
+    ]
     for key in expected.settings:
         source = "by its law" if key in row["by_law"].split(";") else "as in the nearest cells"
-        ends = _interval(row, key, f"{key}_low", f"{key}_high") if f"{key}_low" in row else row[key]
-        rows.append([label(key), f"{ends} ({source})"])
+        ends = estimate(_read(row, key, f"{key}_low", f"{key}_high"), three_digits) if f"{key}_low" in row else row[key]
+        rows.append([label(key), f"{ends} ({source})", ""])
     seal = row.get(SEAL)
-    kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else "Not registered: it counts for nothing."
-    off = doubt("loss {}", reach(Interval(*(_value(row, key) for key in LOSS)), factor=True))
-    far = [(FAIR, f"tested up to {TESTED:g} times")] * (_value(row, "reach") > TESTED)
-    grave = [flag for flag in of.result.flags if weighs(flag, of.result.headline.at, len(of.table))]
-    raised = {
-        flag.code: flag.severity for flag in grave if flag.severity != INFO and LOSSES in kind(flag.code).concerns
-    }
-    trust = graded([*off, *far, *flagged(raised)])
+    look = "Not registered: it counts for nothing. The next command registers this prediction."
+    kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else look
     parts: list[Part] = [
         Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}), {row['beyond']}:"),
-        TextTable(["what", "predicted"], rows),
+        TextTable(["what", "predicted", "trust"], rows),
         *([Sentence(cell.unspent)] if cell.unspent else []),
-        Sentence(trusted(trust.trust, trust.reasons)),
+        Sentence(trusted(trusts[0].trust, trusts[0].reasons)),
         Sentence(kept, tone.QUIET),
     ]
     return [*parts, Sentence(command, lead="Next")] if command else parts
@@ -208,8 +212,8 @@ def _value(row: Mapping[str, str], key: str) -> float:
     return float(row.get(key) or np.nan)
 
 
-def _interval(row: Mapping[str, str], *keys: str) -> str:
-    return estimate(Interval(*(_value(row, key) for key in keys)), three_digits)
+def _read(row: Mapping[str, str], *keys: str) -> Interval:
+    return Interval(*(_value(row, key) for key in keys))
 
 
 def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[Part]:
@@ -217,7 +221,7 @@ def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[P
     table = [
         [
             *(short(_value(row, k)) if row[k] else None for k in ("n_params", "n_seen")), number(_value(row, "reach")),
-            _interval(row, *LOSS), three_digits(_value(row, "measured_loss")),
+            estimate(_read(row, *LOSS), three_digits), three_digits(_value(row, "measured_loss")),
             {"true": "yes", "false": "no"}.get(row.get("inside", ""), row.get("why_not")),
             *(percent(_value(row, k)) if row.get(k) else None for k in ("log_error", "regret")),
         ]
