@@ -113,13 +113,13 @@ golden: setup  ## record what the commands give: make golden OUT=DIR [CASES=a,b]
 notebooks: setup  ## run the notebooks again and keep what they print and draw
 	@OMP_NUM_THREADS=1 $(RUN) notebooks/render.py
 
-dashboard:  ## look at a study's trials in a browser: make dashboard NAME=quickstart
+dashboard:  ## look at a study's trials in a browser: make dashboard NAME=quickstart [PORT=8081]
 	@test -f multirun/$(NAME)/optuna.journal || { echo "A study must have its journal to be shown, but there is no" \
 		"multirun/$(NAME)/optuna.journal: check NAME, or run the study first; tables that come with the repository have none." \
 		"(For a study in a database, give its URL to optuna-dashboard.)" \
 		>&2; exit 1; }
 	@$(MAKE) --no-print-directory setup
-	@$(RUN) benchmarks/dashboard.py multirun/$(NAME)
+	@$(RUN) benchmarks/dashboard.py multirun/$(NAME) $(if $(PORT),--port $(PORT))
 
 clean:  ## remove .venv and caches; data/ and multirun/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -141,9 +142,13 @@ def main() -> None:
     place = f"http://127.0.0.1:{given.port}"
     first = start_of(storage)
     app = application(storage, given.folder)
+    try:
+        server = make_server("127.0.0.1", given.port, app, Server)
+    except OSError as error:
+        sys.exit(f"Error: a free port is needed, but {given.port} is not ({error.strerror}): give another, PORT=8081.")
     print(f"Start here: {place}{first}" if first else f"All studies: {place}/dashboard")
     print("The dashboard is there until Ctrl-C.", flush=True)
-    make_server("127.0.0.1", given.port, app, Server).serve_forever()
+    server.serve_forever()
 
 
 if __name__ == "__main__":

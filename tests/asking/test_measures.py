@@ -59,6 +59,21 @@ def test_difference_finds_a_known_difference() -> None:
     assert found.numbers["b_loss_ratio"].interval.value == pytest.approx(np.sqrt(1000 * 27000) ** -0.1, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [(1.1, "is 1.10 times as large"), (1.0, "is the same to within"), (np.nan, "may or may not be the same")],
+)
+def test_a_ratio_of_losses_is_told_with_its_verdict(times: float, said: str) -> None:
+    """A ratio without an interval would pass for equality where it is near 1 and nothing is settled."""
+    rng = np.random.default_rng(0)
+    rows = [grid(lambda n, d: 9 * n**-0.3 * d**-0.4) for _ in "ab"]
+    scatter = 0.1 if np.isnan(times) else 0.001
+    rows[1][LOSS] *= np.nan_to_num(times, nan=1.0) * np.exp(scatter * rng.standard_normal(len(rows[1])))
+    arms = {name: arm(name, one) for name, one in zip("ab", rows, strict=True)}
+    found = measures.measure({"kind": "difference", "reference": "a"}, arms)
+    assert found.words["b_loss_ratio_largest_found"].startswith(said)
+
+
 def test_a_difference_that_no_cell_tells_was_not_measured() -> None:
     """Of one amount of data there is no exponent of D; words that weigh a difference would claim that there is."""
     one_share = grid(lambda n, d: 9 * n**-0.3 * d**-0.4, data=(9000,))

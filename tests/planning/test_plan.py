@@ -117,6 +117,10 @@ def test_a_mean_at_the_best_size_and_a_run_of_a_width_point_to_each_other(
     fit.run(FitConfig(name=folder, out=str(tmp_path), predict=PredictConfig(C=3e10)), [f"name={folder}"])
     said = capsys.readouterr().out
     assert "It is a mean over repeats of a model of exactly that N; one cell scatters about it" in said
+    headline = json.loads((tmp_path / "fits.json").read_text())["headline"]
+    scatter, noise = headline["scatter"], headline["noise"]
+    assert f"about it by {100 * scatter:.1f} %" in said
+    assert scatter > 1.2 * noise  # luck in tuning is in it, which repeats don't show
     assert re.search(
         "target.flops=3e[+]10 register=false` names a model that can be trained with it, what one run", said
     )

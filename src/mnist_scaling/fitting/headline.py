@@ -95,6 +95,8 @@ class Headline:
     at: Mapping[str, float] = field(default_factory=dict)
     """N, D and C of the cell of the largest compute."""
     noise: float = math.nan
+    scatter: float = math.nan
+    """Standard deviation of a cell's ln loss about the surface: its noise, and what its tuning leaves to luck."""
     laws: Sequence[str] = ()
     settled: bool = False
 
@@ -140,6 +142,7 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
         ray=None if model.ray is None else _along(model, model.ray),
         at={k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
         noise=model.noise,
+        scatter=float(np.median(model.posterior.scatter())),
         laws=sorted(model.posterior.weights, key=lambda k: -model.posterior.weights[k]),
         settled=model.settled,
     )

@@ -8,6 +8,7 @@ multiplier                  compute that the arm needs for the reference's loss,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -92,7 +93,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
             shown = Number(one, meaning, doubtful="may be 0" * (said == NOT_SETTLED))
             numbers[f"{arm.name}_{key}_difference"] = shown
         if keys.losses:
-            _losses(arm, reference, comparison, keys, numbers)
+            words |= _losses(arm, reference, comparison, keys, numbers)
         flags += comparison.flags if comparison else []
         notes += [f"{arm.label}: {flag.message}" for flag in (comparison.flags if comparison else ())]
     return Findings(numbers, words, tuple(notes), tuple(flags))
@@ -124,19 +125,27 @@ def _twin(arms: Mapping[str, StudyArm], keys: DifferenceKeys) -> tuple[Arm, Arm]
 
 def _losses(
     arm: StudyArm, reference: StudyArm, comparison: Comparison | None, keys: DifferenceKeys, numbers: dict[str, Number]
-) -> None:
-    """Ratio of the losses in the middle of the grid and in its largest cell; compute multipliers in the middle of the
-    shared compute and at its ends, where intervals are widest."""
+) -> dict[str, str]:
+    """Ratio of the losses in the middle of the grid and in its largest cell, and in words what they say; compute
+    multipliers in the middle of the shared compute and at its ends, where intervals are widest."""
     ratio = f"loss of {arm.label} over that of {reference.label}"
     middle, largest = (comparison.offset, comparison.largest) if comparison else (Interval(), Interval())
+    words = {}
     for slot, one, where in (("", middle, "middle of the grid"), ("_largest", largest, "largest cell")):
-        zero = "may be 1" * (verdict(one, keys.margin) == NOT_SETTLED)
-        numbers[f"{arm.name}_loss_ratio{slot}"] = Number(one.exp(), f"{ratio}, in the {where}", True, zero)
+        said = verdict(one, keys.margin) if one.known else NOT_MEASURED
+        numbers[f"{arm.name}_loss_ratio{slot}"] = Number(
+            one.exp(), f"{ratio}, in the {where}", True, "may be 1" * (said == NOT_SETTLED)
+        )
+        words[f"{arm.name}_loss_ratio{slot}_found"] = {
+            DIFFERS: f"is {math.exp(one.value):.2f} times as large",
+            EQUIVALENT: f"is the same to within {100 * max(-one.low, one.high):.2g} %",
+        }.get(said, found(one, said))
     known = dict(zip(("small", "middle", "large"), comparison.multipliers if comparison else (), strict=False))
     for name, place in {"small": "smallest", "middle": "middle", "large": "largest"}.items():
         where = f"at C = {known[name].C:.2g}".replace("e+", "e") if known else f"at the {place} shared compute"
         meaning = f"compute of {arm.label} for the loss of {reference.label} {where}, over that compute"
         numbers[f"{arm.name}_multiplier_{name}"] = Number(known.get(name, Interval()), meaning, factor=True)
+    return words
 
 
 KIND = MeasureKind(DifferenceKeys, measure)

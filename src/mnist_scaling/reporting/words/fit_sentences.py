@@ -14,7 +14,7 @@ from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.text import Part, Sentence, count, estimate, number, plural, spaced
 from mnist_scaling.reporting.words import fit_tables as tables
-from mnist_scaling.reporting.words.in_short import trusted, warnings
+from mnist_scaling.reporting.words.in_short import of_first, warnings
 
 MOST_CELLS = 6
 """Cells named under a flag; the rest are counted."""
@@ -52,7 +52,7 @@ def asked(fits: Fits) -> str:
     near = {"N": f" ({where})"} if where else {}
     point = ", ".join(f"{k} = {count(v)}{near.get(k, '')}" for k, v in one.at.items())
     mean = "a mean over repeats" + (" of a model of exactly that N" if "N" in one.at else "")
-    scatter = f"It is {mean}; one cell scatters about it by another {number(100 * fits.headline.noise, 2)} %. "
+    scatter = f"It is {mean}; one cell scatters about it by {number(100 * fits.headline.scatter, 2)} %. "
     far = f"{estimate(one)}, {one.beyond}. {scatter}Trust: {tables.trust_in(fits, 'asked')}."
     return f"Predicted loss at {point}: {far if one.known else one.why}"
 
@@ -95,7 +95,7 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     """The answer and how far to trust it, the numbers to quote, the nearest law, and what to do next."""
     yield from _asked(fits)
     yield Sentence(fits.answer.sentence, tone.STRONG)
-    yield Sentence(trusted(fits.answer.trust, fits.answer.reasons))
+    yield Sentence(of_first(fits.answer))
     if fits.headline.laws:
         yield from _quoted(fits)
         yield from map(Sentence, description(fits)[:1])

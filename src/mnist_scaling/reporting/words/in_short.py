@@ -179,9 +179,14 @@ def _weighs(flag: Flag, largest: Mapping[str, float], n: int) -> bool:
     return not at or n - len(at) < CERTIFIED * n or any(at)
 
 
-def trusted(trust: str, reasons: Sequence[str]) -> str:
+def trusted(trust: str, reasons: Sequence[str], lead: str = "Trust") -> str:
     """How far to trust something, and the reasons for no further, as one sentence."""
-    return f"Trust: {'; '.join([trust, *reasons]).rstrip('.')}."
+    return f"{lead}: {'; '.join([trust, *reasons]).rstrip('.')}."
+
+
+def of_first(answer: AnswerRecord) -> str:
+    """How far to trust the first sentence of `fit`: the other numbers have their own trust, which may be better."""
+    return trusted(answer.trust, answer.reasons, "Trust in this sentence") if answer.trust else ""
 
 
 def warnings(fits: Fits) -> list[Flag]:

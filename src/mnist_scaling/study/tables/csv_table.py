@@ -85,8 +85,8 @@ def _places(path: Path, required: Sequence[str]) -> list[int]:
             if len(fields) != len(names):
                 raise InputError(
                     f"Every row of {path} must have as many fields as its header, but line {line_of(row)} has "
-                    f"{len(fields)} and the header {len(names)}: name every column, quote text that holds a comma, and "
-                    "remove a comma at the line's end."
+                    f"{len(fields)} and the header {len(names)}: name every column, quote text that holds a comma, "
+                    "remove a comma at the line's end, and separate columns by commas, not by semicolons."
                 )
             if any(field.strip() for name, field in zip(names[1:], fields[1:], strict=True) if not name):
                 raise InputError(
