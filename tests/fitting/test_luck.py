@@ -10,10 +10,12 @@ from benchmarks.comparison_coverage import RunNoise, Truth, as_tuned, comparison
 from scipy import stats
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison import slopes
 from mnist_scaling.fitting.comparing.pairing import match, match_twin
 from mnist_scaling.fitting.comparing.surface import fit_surfaces
+from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.misfit.posterior import surface
 from mnist_scaling.fitting.rows import make_table
@@ -96,6 +98,23 @@ def test_cells_of_one_level_are_no_steps_apart() -> None:
     assert (off.steps == of.steps).all()
     stopped = replace(of, x=of.x + np.column_stack([np.zeros(16), rng.uniform(0, 0.3, 16)]), axes=of.x)
     assert (stopped.steps == of.steps).all()
+
+
+@pytest.mark.parametrize("other", ["cost", "half a batch more", "rounding"])
+def test_cells_at_one_place_have_one_luck(other: str) -> None:
+    """Such as rows of one N and D that cost twice as much, or of one N whose D differ by half a percent."""
+    n, d = (np.tile(x, 2) for x in grid(8, 1 if other == "half a batch more" else 4))
+    again = np.repeat([0, 1], len(n) // 2)
+    more = {"cost": 0, "rounding": 1e-7, "half a batch more": 0.005}[other]
+    c, d = 6 * n * d * (1 + again * (other == "cost")), d * (1 + again * more)
+    x = np.log(np.column_stack([n, d])[:, : 1 if other == "half a batch more" else 2])
+    of = Field(x, ("N", "D")[: x.shape[1]])
+    root = of.root(of.usual)
+    np.testing.assert_allclose(root @ root.T, of.usual, rtol=1e-5, atol=1e-9)
+    losses = [3 * n**-0.2 * d**-0.1 * np.exp(0.03 * np.random.default_rng(k).standard_normal(len(n))) for k in (0, 1)]
+    tables = [replace(make_table(loss, {"N": n, "D": d, "C": c}), tuned=True) for loss in losses]
+    assert analyse(tables[0], Options(draws=200)).headline.slope_N.known
+    assert compare(Arm("a", tables[0]), Arm("b", tables[1]), QUICK).slopes["alpha"].difference.known
 
 
 def test_the_likelihood_is_that_of_what_the_mean_leaves() -> None:

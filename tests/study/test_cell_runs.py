@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling.study.tables.cell_runs import tuned_trials, untuned_runs
+from mnist_scaling.study.tables.cell_runs import tuned_trials, untuned_runs, were_tuned
 
 
 def ranged(name: str, **attributes: object) -> str:
@@ -95,3 +95,21 @@ def test_the_untuned_loss_is_the_mean_over_repeats_of_the_control() -> None:
     assert found.losses.to_dict() == {7: 0.9, 3: pytest.approx(1.3)}
     assert found.runs == [{}, {1: 1.2, 2: 1.4}]
     assert found.setting == {"lr": 0.01, "batch_size": 16}
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        ([12, None], True),
+        ([1, 1], False),
+        (["12", "?"], True),
+        (["twelve"] * 2, None),
+        ([None] * 2, None),
+        (None, None),
+    ],
+)
+def test_whether_a_table_was_tuned_is_read_off_numbers_of_trials(
+    trials: list[object] | None, said: bool | None
+) -> None:
+    table = pd.DataFrame({"loss": [1.0, 2.0]} | ({} if trials is None else {"n_trials": trials}))
+    assert were_tuned(table) is said

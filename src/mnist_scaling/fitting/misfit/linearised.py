@@ -170,7 +170,7 @@ class LinearisedLaw:
         self.roots, priors = [(cells.level[:, None] == np.arange(cells.level.max() + 1)).astype(float)], [SHARED]
         if cells.tuned:
             field = Field(np.column_stack([*cells.logs.values()]), axes.names)
-            self.roots.append(np.linalg.cholesky(field.usual))
+            self.roots.append(field.root(field.usual))
             priors.append(LUCK)
         self.priors = np.array([SCATTER, *priors]).T
         self.shared = packed(np.stack([root @ root.T for root in self.roots]))

@@ -82,6 +82,11 @@ class Field:
         """K on average over `shapes`, for a model that does not learn the shape."""
         return np.mean([self.correlation(shape) for shape in self.shapes], axis=0)
 
+    def root(self, k: Array) -> Array:
+        """R with R R' = k, which is of these cells; those at one place have one luck, and so one row."""
+        kept, row = np.unique((self.steps.sum(axis=0) == 0).argmax(axis=1), return_inverse=True)
+        return np.asarray(np.linalg.cholesky(k[np.ix_(kept, kept)])[row])
+
     def correlation(self, shape: Sequence[float]) -> Array:
         """K of one of `shapes`, whose diagonal has the mean 1."""
         k = np.prod([np.where(s == 0, 1.0, r**s) for r, s in zip(shape, self.steps, strict=True)], axis=0)
@@ -192,7 +197,8 @@ class Luck:
         out = rng.standard_normal((len(points), len(field.x)))
         for shape in np.unique(self.shape[points]):
             rows = self.shape[points] == shape
-            out[rows] = out[rows] @ np.linalg.cholesky(field.correlation(self.shapes[shape])).T
+            root = field.root(field.correlation(self.shapes[shape]))
+            out[rows] = out[rows, : root.shape[1]] @ root.T
         return out * np.sqrt(self.q[points])[:, None]
 
 

@@ -94,8 +94,9 @@ def repeat_losses(
 
 
 def were_tuned(cells: pd.DataFrame) -> bool | None:
-    """Whether any cell had more than one trial, so that its setting was left to luck; None of a table without them."""
-    return bool((cells["n_trials"] > 1).any()) if "n_trials" in cells else None
+    """Whether any cell had more than one trial, so that its setting was left to luck; None where no number says so."""
+    trials = pd.to_numeric(cells.reindex(columns=["n_trials"])["n_trials"], errors="coerce")
+    return bool((trials > 1).any()) if trials.notna().any() else None
 
 
 def runs_of(folder: Path, cells: pd.DataFrame, loss: str) -> list[dict[int, float]] | None:
