@@ -182,9 +182,8 @@ def slope_coverage(
     seen: dict[str, list[tuple[Interval, float]]] = {}
     for _ in range(tables):
         a, b = (as_tuned(arm, noise.tuning > 0) for arm in simulate(n, d, truth, noise, rng))
-        surfaces = fit_surfaces(match(a, b))
         at = np.log([n, d]).T[np.argmax(n * d)]
-        for one in quoted_differences(surfaces, Options(draws=draws)):
+        for one in quoted_differences(match(a, b), Options(draws=draws)):
             if one.parameter in (keys := {"slope_N": 0, "slope_D": 1}):
                 step = 1e-3 * np.eye(2)[keys[one.parameter]]
                 y_a, y_b = truth.logs(np.stack([at - step, at + step]))

@@ -171,9 +171,7 @@ def test_exponents_of_laws_and_of_the_frontier_are_compared() -> None:
     fit = [analyse(arm.table, Options(draws=100)).headline for arm in bent]
     assert (of["N_exponent"].a, of["N_exponent"].b) == (fit[0].N_exponent, fit[1].N_exponent)
     assert (of["slope_N"].a, of["slope_D"].b) == (fit[0].slope_N, fit[1].slope_D)
-    alone, widened = difference_of(of["slope_D"].a, of["slope_D"].b), of["slope_D"].difference
-    assert widened.value == alone.value
-    assert widened.low < alone.low < alone.high < widened.high  # by what noise and luck move the arms' surfaces
+    assert of["slope_D"].difference == difference_of(of["slope_D"].a, of["slope_D"].b)
     assert set(of) == {"slope_N", "slope_D", "N_exponent", "D_exponent", "loss_exponent"}
     assert of["N_exponent"].b.value < of["N_exponent"].a.value  # steeper in N: fewer parameters do
     assert of["N_exponent"].difference.bounded

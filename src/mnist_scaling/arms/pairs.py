@@ -110,7 +110,7 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
         raise InputError(f"{source.unfinished} {error}".strip()) from None
     arm = Arm(name, table, repeats(source, rows, table.rows))
     flags = [*mixed(source, rows), *unit_suspect(table, source.classes), *input_suspect(table)]
-    effort = rows.frame.reindex(columns=["n_trials", "n_repeats"]).astype(float).mean()
+    effort = rows.frame.reindex(columns=["n_trials", "n_repeats"]).apply(pd.to_numeric, errors="coerce").mean()
     return Member(arm, source, rows.axes, _data(source, rows), tuple(flags), tuple(effort), rows.frame)
 
 

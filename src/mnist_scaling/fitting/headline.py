@@ -3,8 +3,8 @@
     ln L = ln law + g + noise        g the misfit: what the law misses, as a smooth surface whose size is learnt
 
 Every number is the median of a quantity's draws from the joint posterior of this one model (`misfit.posterior`), and
-its interval holds what the law leaves open, what it may miss, and the noise. None hangs on which law is right. Laws
-fitted alone, straight lines in logs and frontier methods that are read off the cells stand in tables beside.
+its interval holds what the law leaves open, what it may miss, the noise, and luck in tuning. None hangs on which law is
+right. Laws fitted alone, straight lines in logs and frontier methods read off the cells stand in tables beside.
 """
 
 # ruff: noqa: N815 (the names are those of the file)

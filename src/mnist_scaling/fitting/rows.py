@@ -234,12 +234,13 @@ def make_table(
     source: str = "the table",
     rows: np.ndarray | None = None,
     headers: Mapping[str, str] | None = None,
+    tuned: bool | None = None,
 ) -> Table:
     """Check plain arrays and make a `Table` of them; rows with an empty number are left out by the caller.
 
     Parameters
     ----------
-    loss, inputs, se, repeats, flags, conventions
+    loss, inputs, se, repeats, flags, conventions, tuned
         As in `Table`.
     source : str
         What errors call the table.
@@ -272,6 +273,7 @@ def make_table(
         np.arange(len(loss)) if rows is None else rows,
         tuple(tuple(f) for f in flags),
         {k: {c: np.asarray(v, float) for c, v in g.items()} for k, g in (conventions or {}).items()},
+        tuned=tuned,
     )
 
 

@@ -78,7 +78,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
             comparison = compare(_arm(reference, keys), _arm(arm, keys), options, twin)
             slopes |= comparison.slopes
             if keys.at_largest:
-                slopes |= {one.parameter: one for one in quoted_differences(comparison.surfaces, Options())}
+                slopes |= {one.parameter: one for one in quoted_differences(comparison.cells, Options())}
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
         for key, what in {**EXPONENTS, **(QUOTED if keys.at_largest else {})}.items():

@@ -246,37 +246,20 @@ def exponent_differences(
     for law in laws:
         a, b = (fit_part(law, t, whole(t), options, d, deep=False) for t, d in zip(cells.tables, draws, strict=True))
         out += _of_law(law, a, b, level)
-    return out + (quoted_differences(surfaces, options) if laws else [])
+    return out + (quoted_differences(cells, options) if laws else [])
 
 
-def quoted_differences(surfaces: Surfaces, options: Options) -> list[ExponentDifference]:
+def quoted_differences(cells: Cells, options: Options) -> list[ExponentDifference]:
     """Slopes in the largest cell, where both arms have it, and exponents of the frontier, as `fit` quotes them of the
-    cells that are compared of each arm; the slopes' differences also hold the noise and luck of `ArmNoise.draw`."""
-    cells, out = surfaces.cells, []
+    cells that are compared of each arm."""
+    out = []
     alone = [analyse(table, options).headline for table in cells.tables]
     for key in (*(SLOPES if cells.paired else ()), *EXPONENTS):
         of_a, of_b = (getattr(headline, key) for headline in alone)
         if of_a.known and of_b.known:
-            difference = difference_of(of_a, of_b)
-            if key in SLOPES:
-                difference = _with_luck(difference, SLOPES[key], surfaces, options)
-            out.append(ExponentDifference(of_a, of_b, difference, method="parametric", parameter=key))
+            of_both = of_a, of_b, difference_of(of_a, of_b)
+            out.append(ExponentDifference(*of_both, method="parametric", parameter=key))
     return out
-
-
-def _with_luck(difference: Interval, variable: str, surfaces: Surfaces, options: Options) -> Interval:
-    """A difference of slopes at the largest cell, widened by what noise and luck move it by on the arms' surfaces.
-
-    Luck that neighbouring cells share looks like a law's slope to each arm alone."""
-    cells = surfaces.cells
-    step = 1e-3 * (np.array(cells.variables) == variable)
-    at = cells.x[0][np.argmax(cells.a.log_cost(cells.variables))]
-    row = (surfaces.basis(at - step) - surfaces.basis(at + step)) / (2 * step.max())
-    noise, *_ = surfaces.noise.draw(options.draws, np.random.default_rng(options.seed))
-    moved = interval(0.0, noise @ (row @ surfaces.solve[1] - row @ surfaces.solve[0]), options.level, 1.0)
-    low, high = difference.value - difference.low, difference.high - difference.value
-    ends = -float(np.hypot(low, moved.low)), float(np.hypot(high, moved.high))
-    return Interval(difference.value, *(difference.value + end for end in ends))
 
 
 def _draws(cells: Cells, normal: Array, level: float, rng: np.random.Generator) -> list[Draws]:

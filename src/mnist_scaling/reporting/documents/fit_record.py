@@ -36,7 +36,9 @@ def fit_record(result: Result, more: Sequence[Flag] = (), certified: float | Non
         },
         flags=[*result.flags, *more],
         cost=None if result.cost is None else vars(result.cost),
-        data=file.DataRecord(len(table), table.rows.tolist(), result.masked, result.notes, certified=certified),
+        data=file.DataRecord(
+            len(table), table.rows.tolist(), result.masked, result.notes, certified=certified, tuned=table.tuned
+        ),
         settings=_settings(result),
     )
 

@@ -111,6 +111,8 @@ class DataRecord:
     unfinished: str | None = field(default=None, metadata=OMITTED)
     certified: float | None = field(default=None, metadata=OMITTED)
     """Share of a study's cells that are certified tuned."""
+    tuned: bool | None = field(default=None, metadata=OMITTED)
+    """Whether cells were tuned, so that intervals hold luck in tuning; None where that is not known."""
     sizes: Mapping[str, float] = field(default_factory=dict, metadata=OMITTED)
     """N at each value of the axis of a study that sets it, ascending, such as {"width 8": 10002}."""
 

@@ -108,10 +108,11 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
     ahead = dict.fromkeys(words for *_, words in rows[len(rows) - len(headline.loss) :] if words)
     sizes = " or, farther off, ".join(ahead)
     unlimited = f", a, b and c while there are more, up to C = {power_of_ten(last)}" if last else ""
+    held = "the noise, and luck in tuning that neighbouring cells share" if fits.data.tuned else "and the noise"
     note = (
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
-        "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance. Trust "
-        "is high at most where what a number says is known to 10 %, and fair to 30 %; an exponent says what four times "
+        f"intervals hold what the law leaves open, what it may miss, {held}; they widen with the distance. Trust is "
+        "high at most where what a number says is known to 10 %, and fair to 30 %; an exponent says what four times "
         "the size, data or compute changes."
     ) + (f" Losses hold {sizes}{unlimited}." if unlimited else "")
     head = ["number", "value", f"{fits.level} interval", "trust", "in words"]
