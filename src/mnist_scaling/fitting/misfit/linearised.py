@@ -62,8 +62,8 @@ def points_of(table: Table, axes: Axes, fit: Fit) -> Points:
     whole = ~broken
     logs, y, residual = {k: x[whole] for k, x in near.items()}, table.y[whole], fit.residual[whole]
     level = _levels(logs["D"]) if "D" in logs and len(logs) > 1 else np.arange(len(y))
-    told = table.repeats is not None and np.isfinite(table.repeats).any()
-    repeats = float(np.nanmean(table.repeats)) if told and table.repeats is not None else USUALLY
+    runs = table.repeats[np.isfinite(table.repeats)] if table.repeats is not None else np.empty(0)
+    repeats = float(runs.mean()) if len(runs) else USUALLY
     known = level, bool(table.tuned), repeats, broken
     if seeds is not None:
         cells = Points(logs, y, seeds.variance[whole], (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))), *known)
