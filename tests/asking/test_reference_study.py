@@ -6,7 +6,9 @@ Answers and the table of all answers are test_kept_answers.py's; here is the pro
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
 import re
 from collections.abc import Callable
@@ -19,8 +21,9 @@ import predictions
 import pytest
 import reference
 
-from mnist_scaling import cli, compare
+from mnist_scaling import cli, compare, plan
 from mnist_scaling.config.compare_schema import CompareConfig
+from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.fitting.comparing.comparison import difference_of
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import terminal
@@ -232,6 +235,17 @@ def price_of_tuning() -> tuple[int, float, int]:
     return len(trials), trials["flops_spent"].sum() / repeats["flops_spent"].sum(), len(repeats)
 
 
+def planned(flops: float) -> tuple[str, ...]:
+    """Width, share of the data and loss that `plan` prints of the quickstart for a budget."""
+    with contextlib.redirect_stdout(io.StringIO()) as said_by:
+        plan.run(PlanConfig(name=str(KEPT / "quickstart"), target={"flops": flops}, register=False))
+    found = re.search(
+        r"width (\d+), data fraction ([\d.]+) .*?mean of its 3 repeats +(\S+ \[.*?\])", said_by.getvalue(), re.S
+    )
+    assert found
+    return found.groups()
+
+
 def reasons(key: str) -> list[str]:
     """Why a number of the quickstart is trusted no further."""
     return list(record("quickstart/fits.json")["answer"]["numbers"][key]["reasons"])
@@ -368,6 +382,9 @@ NUMBERS: list[tuple[str, str, Callable[[], Any]]] = [
         higher(of("learning_rate", "one_loss_ratio_largest"))
     )),
     (README, "lowers the slope in D there by {}", lambda: said(-of("learning_rate", "one_slope_D_difference"))),
+    (README, "names width {} and {} of the data, and foresees a test loss of {} as the mean of three runs", lambda: (
+        planned(2e10)
+    )),
     (README, "tune {} cells, repeat", lambda: len(cells("quickstart"))),
     (README, "A slope of {0:.3f} says that 1 % more data takes {0:.3f} % off", lambda: (
         headline("quickstart", "slope_D").value
