@@ -196,7 +196,7 @@ def test_a_flag_that_is_an_error_leaves_no_trust(in_process, tmp_path):
     code, out, _ = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10")
     assert code == 0
     assert json.loads((tmp_path / "fits.json").read_text())["answer"]["trust"] == "low"
-    assert "Trust in this sentence: low; flagged constant_loss" in out
+    assert "Trust in this: low; flagged constant_loss" in out
 
 
 def test_where_keeps_some_rows(command, tmp_path):

@@ -375,6 +375,12 @@ NUMBERS: list[tuple[str, str, Callable[[], Any]]] = [
         again()["span"].mean(), (again()["log_error"] ** 2).mean() ** 0.5, again()["crps"].mean(),
     ]),
 
+    (TUTORIAL, "(widths 2 to 16) it is {}, in that of width_x_data (3 to 32) {}", lambda: [
+        said(headline(study, "middle_slope_N")) for study in ("quickstart", "width_x_data")
+    ]),
+    ("docs/report.md", "it is {} in the middle of quickstart, and {} in that of", lambda: [
+        said(headline(study, "middle_slope_N")) for study in ("quickstart", "width_x_data")
+    ]),
     (README, "one grid of {} small networks", lambda: len(cells("width_x_data"))),
     (README, "one plane through all {} networks", lambda: len(cells("width_x_data"))),
     (README, "`fit` prints {} for this study", lambda: said(headline("width_x_data", "slope_N"))),
@@ -425,7 +431,7 @@ CLAIMS: list[tuple[str, str, Callable[[], Any]]] = [
     (STUDY, "is not shown to move the average exponents", lambda: (
         "differs" not in {verdict("learning_rate", f"one_{exponent}") for exponent in ("alpha", "beta")}
     )),
-    (STUDY, "the slope in D falls, the one in N perhaps", lambda: (
+    (STUDY, "both slopes fall, that in N by one tuning only", lambda: (
         max(of("learning_rate", f"one_slope_{size}_difference").high for size in "ND") < 0
         and difference_of(*(headline(study, "slope_D") for study in ("lr_tuned_twin", "lr_one"))).high < 0
         and difference_of(*(headline(study, "slope_N") for study in ("lr_tuned_twin", "lr_one"))).holds(0)

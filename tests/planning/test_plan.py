@@ -116,7 +116,7 @@ def test_a_mean_at_the_best_size_and_a_run_of_a_width_point_to_each_other(
     folder = str(Path(__file__).parents[2] / "multirun/reference/quickstart")
     fit.run(FitConfig(name=folder, out=str(tmp_path), predict=PredictConfig(C=3e10)), [f"name={folder}"])
     said = capsys.readouterr().out
-    assert "It is a mean over repeats of a model of exactly that N; one cell scatters about it" in said
+    assert "It is the expected loss of a model of exactly that N; a cell that you train scatters about it" in said
     headline = json.loads((tmp_path / "fits.json").read_text())["headline"]
     scatter, noise = headline["scatter"], headline["noise"]
     assert f"about it by {100 * scatter:.1f} %" in said

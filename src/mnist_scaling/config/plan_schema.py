@@ -63,9 +63,10 @@ class PlanConfig(RowsConfig):
             rule = f"`target` must name columns of the table, but got target.{key}.{inner}"
             require(not inner, f"{rule}: give target.{inner}=….")
             number = isinstance(value, int | float) and not isinstance(value, bool)
+            fix = "give a larger one" if number else PLAIN_NUMBER
             require(
                 number and value > 0 if key in SIZES else isinstance(value, int | float | str),
-                f"`target.{key}` must be a positive number, but got {value!r}: {PLAIN_NUMBER}.",
+                f"`target.{key}` must be a positive number, but got {value!r}: {fix}.",
             )
         require(
             self.register or bool(self.cell),

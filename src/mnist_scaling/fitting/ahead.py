@@ -91,10 +91,11 @@ def losses_ahead(model: Model, cost: Cost | None) -> tuple[Sequence[LossAhead], 
     below = len(ahead.log_c) - number - 1
     columns = [*range(0, below, 2), *range(below, len(ahead.log_c))]
     kept = np.linspace(0, len(ahead.log_loss) - 1, min(KEPT, len(ahead.log_loss))).astype(int)
-    floor = np.minimum(model.posterior.floor(), model.rows.loss.min())
     sizes = None if ahead.log_n is None else _four(np.exp(ahead.log_n[np.ix_(kept, columns)]))
-    surfaces = _four(np.exp(ahead.log_loss[np.ix_(kept, columns)]))
-    return losses, KeptSurfaces(_four(np.exp(ahead.log_c[columns])), surfaces, sizes, _four(floor[kept]))
+    surfaces = np.exp(ahead.log_loss[np.ix_(kept, columns)])
+    # What a misfit takes from a law's floor far off can't be told from it.
+    floor = np.minimum(model.posterior.floor()[kept], np.minimum(model.rows.loss.min(), surfaces.min(axis=1)))
+    return losses, KeptSurfaces(_four(np.exp(ahead.log_c[columns])), _four(surfaces), sizes, _four(floor))
 
 
 def _four(values: Array) -> Any:

@@ -150,7 +150,11 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     around = np.linspace(tried[max(place - 1, 0)], tried[min(place + 1, len(tried) - 1)], FINER)
     best = lowest([best, *_cells_of(of, flops, around)])
     larger = any(cell.axes[size] > best.axes[size] for cell in cells)
-    why = "no larger model within it should have a lower loss" if larger else "larger models were not tried"
+    why = (
+        "larger models fit with less data alone, and none of these should have a lower loss"
+        if larger
+        else "larger models were not tried"
+    )
     used = best.at["C"] / flops
     return best if used > USED else replace(best, unspent=f"It uses {100 * used:.2g} % of the compute: {why}.")
 

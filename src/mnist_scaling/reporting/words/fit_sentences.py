@@ -51,8 +51,8 @@ def asked(fits: Fits) -> str:
     where = tables.beside(fits, one.at.get("N", 0.0), read_off="C" in one.at)
     near = {"N": f" ({where})"} if where else {}
     point = ", ".join(f"{k} = {count(v)}{near.get(k, '')}" for k, v in one.at.items())
-    mean = "a mean over repeats" + (" of a model of exactly that N" if "N" in one.at else "")
-    scatter = f"It is {mean}; one cell scatters about it by {number(100 * fits.headline.scatter, 2)} %. "
+    mean = "the expected loss" + (" of a model of exactly that N" if "N" in one.at else "")
+    scatter = f"It is {mean}; a cell that you train scatters about it by {number(100 * fits.headline.scatter, 2)} %. "
     far = f"{estimate(one)}, {one.beyond}. {scatter}Trust: {tables.trust_in(fits, 'asked')}."
     return f"Predicted loss at {point}: {far if one.known else one.why}"
 

@@ -263,11 +263,11 @@ def frontier_table(fits: Fits) -> TextTable:
         rows.append([METHODS[name].replace(" ", NB), *exponents, DASH if own is None else decimals(own), status])
     head = [f"exponent of {s}" for s in ("N*", "D*", "L*")]
     note, title = f"Exponents in C with {fits.level} intervals. {BIAS}", "Compute-efficient frontier: exponents in C"
-    return TextTable(["method", *head, "N* off the model", "status"], rows, note, title, aside=5)
+    return TextTable(["method", *head, "N*, the model's losses", "status"], rows, note, title, aside=5)
 
 
 BIAS = (
-    "“N* off the model” is what a method makes of the quoted model's own losses of these cells, which have no noise: "
+    "“N*, the model's losses” is what a method makes of the quoted model's own losses of these cells, without noise: "
     "as far as it is from the model's exponent, in the last row, the method is biased."
 )
 

@@ -118,7 +118,7 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     """The key of every number that is quoted, and the doubts that do not concern all of them."""
     headline, floor = fits.headline, fits.headline.floor
     inside = sum(bool(one.optimal and one.tried) for one in headline.sizes if one.reach <= 1)
-    few = [(FAIR, f"{inside} of {INSIDE} best sizes inside the grid")]
+    few = [(FAIR if inside else LOW, f"{inside} of {INSIDE} best sizes inside the grid")]
     few = few if headline.sizes and 2 * inside < INSIDE else []
     rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
     for key, slope in (_slopes(fits) | rays).items():
@@ -186,7 +186,7 @@ def trusted(trust: str, reasons: Sequence[str], lead: str = "Trust") -> str:
 
 def of_first(answer: AnswerRecord) -> str:
     """How far to trust the first sentence of `fit`: the other numbers have their own trust, which may be better."""
-    return trusted(answer.trust, answer.reasons, "Trust in this sentence") if answer.trust else ""
+    return trusted(answer.trust, answer.reasons, "Trust in this") if answer.trust else ""
 
 
 def warnings(fits: Fits) -> list[Flag]:
