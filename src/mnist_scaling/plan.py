@@ -168,7 +168,7 @@ def _predict(config: PlanConfig, of: Studied, again: str) -> Said:
     run = _one_run(of, cell, expected) if of.counts is not None and cell.axes else ""
     parts += [Sentence(run, lead="One run")] if run else []
     if cell.axes and (flops := config.cell.get("flops")):
-        parts.append(Sentence(f"`fit` with predict.C={flops:g} gives the mean over repeats at exactly the best N."))
+        parts.append(Sentence(f"`fit` with predict.C={flops:g} gives the expected loss at exactly the best N."))
     return Said({"prediction": predictions.record(row), "command": command, "run": run}, parts)
 
 

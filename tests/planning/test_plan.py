@@ -125,7 +125,7 @@ def test_a_mean_at_the_best_size_and_a_run_of_a_width_point_to_each_other(
         "target.flops=3e[+]10 register=false` names a model that can be trained with it, what one run", said
     )
     plan.run(PlanConfig(name=folder, bootstrap=QUICK, target={"flops": 3e10}, register=False))
-    assert "`fit` with predict.C=3e+10 gives the mean over repeats" in capsys.readouterr().out
+    assert "`fit` with predict.C=3e+10 gives the expected loss" in capsys.readouterr().out
 
 
 def test_a_study_of_the_repository_is_read_and_nothing_is_written_beside_it(
