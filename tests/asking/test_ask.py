@@ -93,10 +93,7 @@ def test_a_question_of_several_arms(ask: Ask, tmp_path: Path) -> None:
     assert "2 studies, 0 of them finished" in done.stdout
     assert "(differs)" in done.stdout or "(not settled)" in done.stdout or "(equivalent)" in done.stdout
     assert "Trust: low; numbers of scale=smoke mean nothing" in done.stdout
-    assert (
-        "\nIn short: Without tuning in every cell: with the usual 0.005 for all, the exponent of N "
-        in done.stdout
-    )
+    assert "\nIn short: Without tuning in every cell: with the usual 0.005 for all, the exponent of N " in done.stdout
     page = html.unescape((tmp_path / "multirun/answers/mine/smoke.html").read_text())
     assert "Trust: low; numbers of scale=smoke" in page
     answered = json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())

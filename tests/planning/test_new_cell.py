@@ -218,7 +218,11 @@ def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(tmp_path
     ("flops", "least", "said"),
     [
         (2e10, 0.98, ""),
-        (3e10, 0.90, "It uses 91 % of the compute: no larger model within it should have a lower loss."),
+        (
+            3e10,
+            0.90,
+            "It uses 91 % of the compute: larger models fit with less data alone, and none of these should have a lower loss.",
+        ),
         (2e14, 0.95, ""),  # 16 times the largest width takes a tenth of it
     ],
 )
