@@ -221,7 +221,7 @@ def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(tmp_path
         (
             3e10,
             0.90,
-            "It uses 91 % of the compute: larger models fit with less data alone, and none of these should have a lower loss.",
+            "It uses 91 % of the compute: larger models fit with less data alone, and none should have a lower loss.",
         ),
         (2e14, 0.95, ""),  # 16 times the largest width takes a tenth of it
     ],

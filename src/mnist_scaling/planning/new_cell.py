@@ -151,7 +151,7 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     best = lowest([best, *_cells_of(of, flops, around)])
     larger = any(cell.axes[size] > best.axes[size] for cell in cells)
     why = (
-        "larger models fit with less data alone, and none of these should have a lower loss"
+        "larger models fit with less data alone, and none should have a lower loss"
         if larger
         else "larger models were not tried"
     )
