@@ -23,9 +23,8 @@ from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, tuned_c
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig, RowsConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.ahead import Foreseen, leave_future_out, placed
+from mnist_scaling.fitting.ahead import Foreseen, leave_future_out
 from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.headline import AskedLoss
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
 from mnist_scaling.reporting.documents.fits_json import Fits
@@ -159,22 +158,11 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     ]
     sizes, ahead = (_sizes(source, arm) if of_study else {}), _foreseen(result, config.leave_future_out, of_study)
     data = replace(record.data, notes=[*record.data.notes, *notes], left_out=left_out, sizes=sizes)
-    headline = replace(record.headline, asked=_whole(record.headline.asked, result))
-    record = replace(record, data=data, flags=flags, headline=headline, leave_future_out=ahead)
+    record = replace(record, data=data, flags=flags, leave_future_out=ahead)
     if of_study:
         change = tuning_change_record(*tuned_cells(source, arm), arm.frame.index.to_numpy(), level)
         record = replace(record, tuning_change=change, settings_laws=_settings_laws(source, arm, config))
     return replace(record, answer=answer(record))
-
-
-def _whole(asked: AskedLoss, result: Result) -> AskedLoss:
-    """What was asked for by N and C, with the D which these imply, and whether there are so many examples."""
-    held = result.table.examples
-    if {*asked.at} != {"N", "C"} or result.model is None or result.cost is None:
-        return asked
-    d = float(np.exp(placed(result.model, result.cost, {k: np.log(v) for k, v in asked.at.items()}, "predict")["D"]))
-    more = f", more than the {held:,.0f} examples that there are" if held and d > held else ""
-    return replace(asked, at={**asked.at, "D": d}, beyond=asked.beyond + more)
 
 
 def _sizes(source: Source, arm: ArmRows) -> dict[str, float]:

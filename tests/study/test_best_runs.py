@@ -36,6 +36,13 @@ def test_a_loss_that_has_selected_what_is_fitted_is_told() -> None:
     assert "biases" not in fitted_rows(RUNS, names, cells=["width"], best="val").note
 
 
+def test_rows_are_selected_where_a_cell_had_several_runs_with_a_loss() -> None:
+    names = {"N": "width", "D": "data", "loss": "test"}
+    assert fitted_rows(RUNS, names, cells=["width"], best="val").selected
+    assert not fitted_rows(RUNS.iloc[[1, 2, 4]], names, cells=["width"], best="val").selected
+    assert not fitted_rows(RUNS, names).selected
+
+
 def test_what_half_of_the_runs_would_have_found_is_exact() -> None:
     losses = [0.2, 0.23, 0.25, 0.3, 0.5, 0.9]
     mean = np.mean([log(min(half)) for half in combinations(losses, 3)])

@@ -95,7 +95,7 @@ class Source:
             (*own, UNCERTIFIED) if said.get(row) == NO else own
             for own, row in zip(table.flags, table.rows, strict=True)
         ]
-        tuned = True if self.rows.note else were_tuned(frame)
+        tuned = self.rows.selected or were_tuned(frame)
         return replace(table, examples=self._examples(frame), flags=tuple(flags), tuned=tuned), left_out
 
     def _examples(self, cells: pd.DataFrame) -> float | None:

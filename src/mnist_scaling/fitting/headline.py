@@ -226,4 +226,9 @@ def _asked(model: Model, cost: Cost | None, predict: Mapping[str, float]) -> Ask
     except InputError as error:
         return AskedLoss(why=str(error), at=predict)
     reach, beyond = reach_of(model.rows, point)
-    return AskedLoss(**vars(model.loss(**{k: point[k] for k in model.inputs})), at=predict, reach=reach, beyond=beyond)
+    at, held = dict(predict), model.rows.examples
+    if {*predict} == {"N", "C"} and "D" in point:
+        at["D"] = float(np.exp(point["D"]))
+        if held and at["D"] > held:
+            beyond += f", more than the {held:,.0f} examples that there are"
+    return AskedLoss(**vars(model.loss(**{k: point[k] for k in model.inputs})), at=at, reach=reach, beyond=beyond)

@@ -73,8 +73,8 @@ def uncertified(studied: Studied) -> Card:
     at_edge = sum(isinstance(edge, str) and bool(edge) for edge in edges)
     others = len(rows) - at_edge
     size = f" ({100 * gain[0]:.2g} % against {100 * noise[0]:.2g} %)" if others == len(rows) == 1 else ""
-    why = [f"in {at_edge} a value lies at an edge"] * bool(at_edge)
-    why += [f"in {others} of them further trials should gain more than a cell's noise{size}"] * bool(others)
+    why = [f"{at_edge} with a value at an edge"] * bool(at_edge)
+    why += [f"{others} that should gain more than a cell's noise by further trials{size}"] * bool(others)
     cause = f"Not certified as tuned: {len(rows)} of {judged} cells: {', '.join(why)}."
     remedy = flags.kind(flags.UNCERTIFIED).remedy
     return _card(rows, f"All {judged} cells are certified as tuned.", cause, remedy, (TRIALS,))

@@ -77,7 +77,7 @@ class Field:
             steps.append(scale * np.abs(np.subtract.outer(place, place)))
         return np.array(steps)
 
-    @cached_property
+    @property
     def usual(self) -> Array:
         """K on average over `shapes`, for a model that does not learn the shape."""
         return np.mean([self.correlation(shape) for shape in self.shapes], axis=0)

@@ -13,7 +13,7 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import TextTable, plural
-from mnist_scaling.reporting.words.in_short import trusted
+from mnist_scaling.reporting.words.in_short import in_table, trusted
 
 TRUST = (
     "Trust is that of each number by itself: high where what it says is known to 10 %, fair to 30 %. An exponent says "
@@ -50,9 +50,10 @@ def page(
 
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
-    trust = {k: [n.get("trust"), "; ".join(n.get("reasons", ()))] for k, n in record["numbers"].items()}
-    own = {k: ": ".join(filter(None, parts)) for k, parts in trust.items()}  # "fair: may be 0"
-    rows = [[n["meaning"], read(Interval, n), own[slot], slot] for slot, n in record["numbers"].items()]
+    rows = [
+        [n["meaning"], read(Interval, n), in_table(n.get("trust", ""), "; ".join(n.get("reasons", ()))), slot]
+        for slot, n in record["numbers"].items()
+    ]
     return {
         **{key: record[key] for key in ("name", "title", "question", "short", "sentence", "notes")},
         "trusted": trusted(record["trust"], record["reasons"]),

@@ -31,7 +31,7 @@ from mnist_scaling.reporting.text import (
     symbol,
     three_digits,
 )
-from mnist_scaling.reporting.words.in_short import HIGH, SIZES
+from mnist_scaling.reporting.words.in_short import HIGH, SIZES, in_table
 from mnist_scaling.settings.tuning_change import CHANGE
 from mnist_scaling.study.columns import label
 
@@ -131,7 +131,7 @@ def trust_in(of: Fits | Pair, key: str, most: int | None = None) -> str:
     one = of.answer.numbers.get(key)
     why = "see Trust" if one and most and one.trust != HIGH and not one.reasons else ""
     more = ", …" if one and most and len(one.reasons) > most else ""
-    return ": ".join(filter(None, [one.trust, why or "; ".join(one.reasons[:most]) + more])) if one else ""
+    return in_table(one.trust, why or "; ".join(one.reasons[:most]) + more) if one else ""
 
 
 _IN_FORMULA = "numbers in a formula, not slopes of the loss: compare them with none of another law"

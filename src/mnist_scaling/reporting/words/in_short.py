@@ -184,6 +184,11 @@ def trusted(trust: str, reasons: Sequence[str], lead: str = "Trust") -> str:
     return f"{lead}: {'; '.join([trust, *reasons]).rstrip('.')}."
 
 
+def in_table(trust: str, reasons: str) -> str:
+    """The same in a table, such as "fair: may be 0"."""
+    return ": ".join(filter(None, [trust, reasons]))
+
+
 def of_first(answer: AnswerRecord) -> str:
     """How far to trust the first sentence of `fit`: the other numbers have their own trust, which may be better."""
     return trusted(answer.trust, answer.reasons, "Trust in this") if answer.trust else ""

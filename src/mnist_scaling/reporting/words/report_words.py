@@ -165,7 +165,9 @@ def _cost(study: Study) -> Markup:
     trials = study.trials
     runs = len(trials) or int((study.cells["n_trials"] + study.cells["n_repeats"]).sum())
     others = int((trials["stage"] == REPEAT).sum() - study.cells["n_repeats"].sum()) if len(trials) else 0
-    text = plural(runs, "run") + f" (with {others} repeats of settings not selected: the untuned one)" * (others > 0)
+    text = plural(runs, "run") + f" (with {others} repeats of settings not selected, such as the untuned one)" * (
+        others > 0
+    )
     spent = trials["flops_spent"].fillna(trials["flops"])  # a run that diverged may lack the first
     if (total := spent.sum()) > 0:
         kinds = trials["stage"].mask(trials["state"] == PRUNED, PRUNED)

@@ -56,6 +56,8 @@ class FittedRows:
     """Rows that were combined over seeds, or 0."""
     note: str = ""
     """How the rows were made of runs, as a sentence."""
+    selected: bool = False
+    """Whether they are the best of several runs of a cell."""
 
 
 @dataclass(frozen=True)
@@ -174,10 +176,11 @@ def fitted_rows(
         frame = frame[rows_where(where, columns)]
         if frame.empty:
             raise InputError(f"`where` must keep some rows, but {where!r} keeps none: widen it.")
-    note = ""
+    note, selected = "", False
     if cells:
         best = best or str(names["loss"])
-        frame, note = best_runs(frame, cells, best)
+        runs, (frame, note) = frame, best_runs(frame, cells, best)
+        selected = bool(runs.groupby(list(cells), dropna=False)[best].count().max() > 1)
         if best == names["loss"]:
             note += (
                 f" What is fitted, {best}, has selected the rows itself, which biases it down: select by another loss, "
@@ -191,12 +194,12 @@ def fitted_rows(
         seeds = len(frame)
         frame, headers = _over_seeds(frame, headers, [a for a in axes if a != SEED], tuned)
     if not split:
-        return FittedRows([ArmRows(frame)], headers, (), seeds, note)
+        return FittedRows([ArmRows(frame)], headers, (), seeds, note, selected)
     arms = []
     for key, rows in frame.groupby(split, sort=True, dropna=False):
         values = {c: v.item() if hasattr(v, "item") else v for c, v in zip(split, key, strict=True)}
         arms.append(ArmRows(rows, arm_name(values), values))
-    return FittedRows(arms, headers, tuple(split), seeds, note)
+    return FittedRows(arms, headers, tuple(split), seeds, note, selected)
 
 
 def _check_named(columns: Iterable[str], table: pd.DataFrame, keys: str) -> None:
