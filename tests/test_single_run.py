@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,15 @@ def test_a_run_says_what_it_trains_and_where_its_record_is(data_dir: str, comman
     lines = done.stdout.strip().splitlines()
     assert lines[0] == "Training cnn of width 4 on 1 % of mnist, regime single_epoch."
     assert Path(lines[-1].removeprefix("Record: ")).is_file()
+
+
+def test_a_run_that_diverges_says_when_and_what_to_lower(data_dir: str, command: Command) -> None:
+    done = command("mnist_scaling.train", f"data.dir={data_dir}", "optim.lr=1e4", "data.fraction=0.05")
+    assert done.returncode == 0, done.stderr  # its record is a result, too
+    assert "Lower `optim.lr`, which was 10000." in done.stdout.strip().splitlines()[-2]
+    steps = re.search(r"steps +\S+ (\d+) ", done.stdout)
+    assert steps is not None
+    assert f"\nDiverged after {steps[1]} steps: the loss was not finite, or above 2 times" in done.stdout
 
 
 @pytest.mark.parametrize("given", ["model.width=0", "hydra.sweeper.n_trials=2"])

@@ -103,10 +103,9 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     for one in records:
         if question.parts:
             print(f"{one['title']}: {one['question']}")
-        if one["short"]:
-            print(f"In short: {one['short']}\n")
-        print(one["sentence"])
-        print(trusted(one["trust"], one["reasons"]) + "\n")
+        print(f"In short: {one['short']}\n" if one["short"] else one["sentence"])
+        terminal.show([answer_page.numbers_table(one, quoted=True)])
+        print(f"\n{trusted(one['trust'], one['reasons'])}\n")
         for note in one["notes"]:
             print(f"Note: {note}")
     print(*filter(None, [said, f"Answer: {files['json']}\nPage:   {files['html']}"]), sep="\n")
@@ -197,6 +196,7 @@ def _state(conf: Path, name: str, question: Question, scale: str) -> str:
     if is_answered(name, scale):
         return "answered"
     parts = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
+    parts = {part: with_measured_twin(asked, scale) for part, asked in parts.items()}
     tables = {path for part in parts.values() for path in tables_of(part, scale).values() if path.is_file()}
     measured = sum(max(len(path.read_text(encoding="utf-8").splitlines()) - 1, 0) for path in tables)
     lacking = unmeasured(parts, scale) if question.parts else []

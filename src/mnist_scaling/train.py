@@ -19,7 +19,7 @@ from mnist_scaling.config import from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.study import files, flags, layout
-from mnist_scaling.study.columns import BRANCH, SINGLE
+from mnist_scaling.study.columns import BRANCH, DIVERGED, SINGLE
 from mnist_scaling.study.console import make_console
 from mnist_scaling.tuning.task import Values, tunes
 from mnist_scaling.tuning.workers import perform, rounds
@@ -69,6 +69,7 @@ def _needs_no_sweep(overrides: Sequence[str]) -> None:
 def single(values: Values, folder: Path) -> float | None:
     """One run by hand: show how far it is, record it and print what it measured; its validation loss."""
     from mnist_scaling.training.loop import train_model
+    from mnist_scaling.training.run import DIVERGED_AT
 
     TASK.check(values)
     (known,) = TASK.prepare([values])
@@ -96,6 +97,10 @@ def single(values: Values, folder: Path) -> float | None:
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console.print(table)
+    if record["state"] == DIVERGED:
+        why = f"the loss was not finite, or above {DIVERGED_AT:g} times that of a guess"
+        said = f"Diverged after {result['steps']} steps: {why}. Lower `optim.lr`, which was {run.optim.lr:g}."
+        console.print(said, soft_wrap=True, highlight=False)
     if result["branches"]:
         console.print(_branches(result["branches"]))
     for code in filter(None, result["flags"].split(";")):

@@ -76,8 +76,8 @@ def test_words_of_an_arm_are_never_left_out_of_the_key() -> None:
 def test_numbers_below_the_panels_have_tick_labels_with_room_between_them() -> None:
     """Those of the answer on dropout."""
     intervals = {
-        "dropout 0.2 minus no dropout: exponent in N": Interval(0.01975, -0.01916, 0.05347),
-        "dropout 0.2 minus no dropout: exponent in D": Interval(-0.00955, -0.02748, 0.00946),
+        "dropout 0.2 minus no dropout: exponent of N": Interval(0.01975, -0.01916, 0.05347),
+        "dropout 0.2 minus no dropout: exponent of D": Interval(-0.00955, -0.02748, 0.00946),
     }
     with style.theme():
         figure = draw_answer(answer_figure(rows(0.1), FigureSpec(x="n_seen", y="loss", colour="n_params"), intervals))

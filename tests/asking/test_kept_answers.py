@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 
 from mnist_scaling import cli
+from mnist_scaling.asking.answered import of_number
 from mnist_scaling.asking.question import find_question, question_names
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
+from mnist_scaling.reporting.documents.fits_json import Trust
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +69,20 @@ def test_the_exponents_of_one_row_by_least_squares_alone() -> None:
     found = REFERENCE.answered("learning_rate", CONF).findings.numbers
     assert found["tuned_alpha"].interval.value == pytest.approx(alpha.value, abs=1e-6)
     assert found["tuned_beta"].interval.value == pytest.approx(beta.value, abs=1e-6)
+
+
+def test_an_answer_doubts_a_frontier_as_fit_does() -> None:
+    """Where few of the best sizes lie inside the grid, every command says so of its exponents in C."""
+    found = REFERENCE.answered("learning_rate", CONF).findings.numbers
+    for arm, few in (("tuned", 0), ("one", 1)):
+        fits = json.loads((REFERENCE.REFERENCE / f"lr_{arm}/fits.json").read_text())
+        for key in ("N_exponent", "loss_exponent"):
+            of_fit, own = Trust(**fits["answer"]["numbers"][key]), of_number(found[f"{arm}_{key}"])
+            assert f"{few} of 9 best sizes inside the grid" in of_fit.reasons
+            assert (own.trust, own.reasons[-1]) == (of_fit.trust, of_fit.reasons[-1])
+    of_both = of_number(found["one_loss_exponent_difference"])
+    assert (of_both.trust, of_both.reasons[-1]) == ("low", "0 of 9 best sizes inside the grid")
+    assert not any("grid" in one for one in of_number(found["one_slope_D_difference"]).reasons)
 
 
 def test_every_kept_figure_and_table_is_used() -> None:

@@ -13,6 +13,7 @@ from scipy.stats import t as student
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import fill, of_number, trust
 from mnist_scaling.asking.measures import Findings, Number, mean_of_dependent
+from mnist_scaling.asking.measures.difference import differs
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm, flagged_rows, read_arms, rows_in_no_arm
 from mnist_scaling.config.ask_schema import FULL, QUICK, SMOKE, ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
@@ -72,6 +73,46 @@ def test_a_ratio_of_losses_is_told_with_its_verdict(times: float, said: str) -> 
     arms = {name: arm(name, one) for name, one in zip("ab", rows, strict=True)}
     found = measures.measure({"kind": "difference", "reference": "a"}, arms)
     assert found.words["b_loss_ratio_largest_found"].startswith(said)
+
+
+def test_arms_differ_in_what_holds_beside_the_other_numbers() -> None:
+    """Four intervals of 95 % miss by chance more often than one, so each must stand alone at 98.75 %."""
+
+    def number(value: float, verdict: str, factor: bool = False) -> Number:
+        ends = Interval(value, value - 0.1, value + 0.1)
+        return Number(ends.exp() if factor else ends, "", factor, verdict=verdict)
+
+    clear, narrow = 0.13, 0.12  # 0.1 widens by 2.498 / 1.960, to 0.1274
+    others = {
+        "x": (number(0, "equivalent"), "-"),
+        "y": (number(0, "not settled"), "-"),
+        "z": (Number(Interval(), ""), "-"),
+    }
+    for sign, factor in ((1, False), (-1, False), (1, True), (-1, True)):
+        said = {
+            value: differs(others | {"the loss": (number(sign * value, "differs", factor), "is off"),
+                                     "w": (number(0, "not settled"), "-")})
+            for value in (clear, narrow)
+        }  # fmt: skip
+        assert said == {clear: "yes, the loss is off", narrow: "not settled"}
+    assert differs({key: (number(0.01, "equivalent"), "-") for key in "ab"}) == "no, nothing that matters"
+    assert differs({"z": others["z"]}) == "not settled"
+
+
+def test_what_an_arm_cost() -> None:
+    """Two cells of 10 and 30 FLOPs, four trials each of which one stopped half-way, and two repeats."""
+    rows = grid(lambda n, d: 9 * n**-0.3 * d**-0.4)
+    cost = {"flops": 10.0, "tuning_flops": 35.0, "n_repeats": 2}
+    arms = {
+        "a": arm("a", rows),
+        "b": arm("b", rows.assign(**cost)),
+        "c": arm("c", rows.assign(**cost | {"n_repeats": 0})),
+    }
+    arms["b"].rows.loc[0, ["flops", "tuning_flops"]] = 30.0, 105.0
+    spent = {key: one for key, one in measures.measure({"kind": "difference", "reference": "a"}, arms).numbers.items()
+             if key.endswith("_spent")}  # fmt: skip
+    assert {key: one.interval.value for key, one in spent.items()} == pytest.approx({"b_spent": 5.5, "c_spent": 3.5})
+    assert all(one.factor is None for one in spent.values())
 
 
 def test_a_difference_that_no_cell_tells_was_not_measured() -> None:
@@ -324,7 +365,7 @@ def test_an_answer_is_trusted_as_far_as_its_cells_and_its_scale_and_names_number
     question = Question(sentence="{a} {x0} {x1} {x2} {x3}")
     assert trusted(many) == (
         "fair",
-        "4 of its 5 numbers are fair by themselves: the page's table, which begins with these 5, says which",
+        "4 of its 5 numbers are fair by themselves, as their table says",
     )
     assert of_number(wide["a"]).reasons == ["± 15 % at 4 times as much"]
     assert of_number(replace(known["a"], doubtful="may be 0")) == Trust("fair", ["may be 0"])

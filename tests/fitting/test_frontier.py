@@ -90,7 +90,7 @@ def test_multiplicative_law_has_no_frontier_of_its_own():
         grid("multiplicative", {"A": 40.0, "alpha": 0.2, "beta": 0.4}), Options(laws=("multiplicative",), draws=0)
     )
     found = result.frontier["parametric"]
-    assert found.status.startswith("no optimum: ")
+    assert found.status.startswith("no best size: ")
     assert np.isnan(found.intervals["N_exponent"].value)
     assert result.headline.N_exponent.why.startswith("No optimum: ")
 

@@ -158,5 +158,17 @@ def test_intervals_of_a_lower_level_hold_less_often():
     assert all(0.3 < share < 0.7 for share in held("multiplicative", PLANE, 0.05, 0.5).values())
 
 
+def test_the_interval_of_one_value_holds_its_own_scatter_too():
+    """A median of 2 that is known to a factor of 1.2, and single values about it, as drawn."""
+    known, own = np.random.default_rng(0).standard_normal((2, 200_000))
+    drawn = 2 * np.exp(np.log(1.2) / 1.96 * known + 0.05 * own)
+    for level in (0.95, 0.5):
+        ends = (0.5 - level / 2, 0.5 + level / 2)
+        median = Interval(2.0, *(2 * 1.2 ** (stats.norm.ppf(end) / 1.96) for end in ends))
+        one = median.of_one(0.05, level)
+        assert (one.low, one.high) == pytest.approx(tuple(np.quantile(drawn, ends)), rel=0.005)
+        assert median.of_one(0.0, level).high == pytest.approx(median.high)
+
+
 def test_an_interval_is_a_record():
     assert Interval(1.0, 0.5, 2.0).record() == {"value": 1.0, "low": 0.5, "high": 2.0}

@@ -133,7 +133,7 @@ def test_a_number_is_trusted_as_far_as_its_effect_is_known() -> None:
     fair, low = Interval(0.4, 0.3, 0.5), Interval(0.4, 0.1, 0.7)  # 4^0.1 = 1.15, 4^0.3 = 1.52
     wide = fits(**KNOWN | {"slope_N": fair, "slope_D": low, "floor": Interval(0.1, 0, 0.2)})
     assert [trust(wide)[key] for key in ("slope_N", "slope_D", "floor")] == ["fair", "low", "low"]
-    assert answer(wide).numbers["slope_N"].reasons == ["4^-slope ± 15 %"]
+    assert answer(wide).numbers["slope_N"].reasons == ["loss ± 15 % per 4 times N"]
     assert (answer(wide).trust, answer(wide).numbers["floor"].reasons) == ("high", ["may be 0"])
     few = replace(fits(**KNOWN), laws={"kaplan": replace(fits().laws["kaplan"], params={})})
     assert answer(few).numbers["floor"].reasons == ["too few cells for a law with a floor"]

@@ -16,8 +16,8 @@ from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.text import decimals, estimate, factor, number
-from mnist_scaling.reporting.words.in_short import FAIR, LOW, doubt, graded, of_arms, reach
+from mnist_scaling.reporting.text import decimals, estimate, factor, number, three_digits
+from mnist_scaling.reporting.words.in_short import FAIR, LOW, doubt, few_inside, graded, of_arms, reach
 from mnist_scaling.study.files import checksum
 from mnist_scaling.study.tables.csv_table import read_study_table
 
@@ -89,18 +89,20 @@ def trust(question: Question, scale: str, arms: Mapping[str, StudyArm], findings
     for level in (LOW, FAIR):
         shown = [f"{one.meaning}, {estimate(one.interval)}" for own, one in named if own.trust == level]
         of_all = f"{len(shown)} of its {len(named)} numbers are {level} by themselves"
-        many = f"{of_all}: the page's table, which begins with these {len(named)}, says which"
+        many = f"{of_all}, as their table says"
         doubts += [(level, many if len(shown) > 3 else f"{level} by itself: {'; '.join(shown)}")] * bool(shown)
     return graded([*of_cells, *doubts])
 
 
 def of_number(one: Number) -> Trust:
     """How far to trust a number by itself: as its interval leaves it."""
-    if one.factor is not None and not one.interval.known:
+    if one.factor is None:
+        return graded([])
+    if not one.interval.known:
         return Trust(LOW, ["these cells do not tell it"])
     at = "" if one.factor else f" at {TIMES:g} times as much"
     own = [(FAIR, one.doubtful)] * bool(one.doubtful)
-    return graded([] if one.factor is None else doubt(f"{{}}{at}", reach(one.interval, one.factor)) or own)
+    return graded((doubt(f"{{}}{at}", reach(one.interval, one.factor)) or own) + few_inside(one.inside))
 
 
 def fill(sentence: str, findings: Findings, brief: bool = False) -> str:
@@ -111,7 +113,8 @@ def fill(sentence: str, findings: Findings, brief: bool = False) -> str:
     shown = dict(findings.words)
     for slot, one in findings.numbers.items():
         value = one.interval.value
-        known = (factor if one.factor else decimals)(value) if brief else estimate(one.interval)
+        bare = {True: factor, False: decimals, None: three_digits}[one.factor]
+        known = bare(value) if brief else estimate(one.interval)
         shown[slot] = known if one.interval.known else UNKNOWN
         if brief and one.factor is False:  # an exponent
             shown[f"{slot}_tenfold"] = number(10**value, 2) if one.interval.known else UNKNOWN
@@ -127,7 +130,7 @@ def fill(sentence: str, findings: Findings, brief: bool = False) -> str:
 
 def record(answer: Answer) -> dict[str, Any]:
     """An answer as its JSON file has it, the sentence's numbers first; one that is not known is null."""
-    said = SLOT.findall(answer.question.sentence)
+    said = dict.fromkeys(SLOT.findall(answer.question.sentence))
     numbers = sorted(answer.findings.numbers.items(), key=lambda item: item[0] not in said)
     return {
         "schema": SCHEMA,
@@ -138,10 +141,11 @@ def record(answer: Answer) -> dict[str, Any]:
         "sentence": answer.sentence,
         "short": answer.short,
         **plain(answer.trust),
+        "quoted": [slot for slot in said if slot in answer.findings.numbers],
         "numbers": {
             slot: plain(
                 number.interval.record()
-                | {"meaning": number.meaning, "trust": ""}
+                | {"meaning": number.meaning, "verdict": number.verdict, "trust": ""}
                 | ({} if number.factor is None else plain(of_number(number)))
             )
             for slot, number in numbers

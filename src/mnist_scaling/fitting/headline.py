@@ -106,6 +106,12 @@ class Headline:
         whole = [one.C for one in self.sizes if one.all_examples]
         return max((one.C for one in self.sizes if whole and min(whole) > one.C), default=0.0)
 
+    @property
+    def inside(self) -> int | None:
+        """At how many of the table's `INSIDE` budgets there is a best size inside its grid; None without budgets."""
+        within = [bool(one.optimal and one.tried) for one in self.sizes if one.reach <= 1]
+        return sum(within) if self.sizes else None
+
     @classmethod
     def absent(cls, why: str) -> Headline:
         """Where nothing was fitted."""

@@ -9,9 +9,9 @@ length of a run that decides itself when to stop, goes on along the axes of the 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -258,9 +258,7 @@ def _of_one_run(of: Studied, loss: Interval) -> Interval:
     """The loss of a run where that of a cell is a mean of repeats: the rest of the seeds' noise widens both sides."""
     if not (of.repeats > 1 and np.isfinite(of.seed_sd)):
         return UNKNOWN
-    seeds = NormalDist().inv_cdf((1 + of.model.level) / 2) * of.seed_sd * np.sqrt(1 - 1 / of.repeats)
-    down, up = (float(np.exp(np.hypot(np.log(end / loss.value), seeds))) for end in (loss.low, loss.high))
-    return Interval(loss.value, loss.value / down, loss.value * up)
+    return loss.of_one(of.seed_sd * math.sqrt(1 - 1 / of.repeats), of.model.level)
 
 
 def _log_error(of: Studied, log_loss: Array, rng: np.random.Generator) -> Array:

@@ -69,6 +69,10 @@ class Number:
     """Whether it is a factor; else it is an exponent, or None, a mere description."""
     doubtful: str = ""
     """Why it is trusted fairly at most, whatever its interval: noise alone may make it, or its method is biased."""
+    verdict: str = ""
+    """Of a difference: what its interval says."""
+    inside: int | None = None
+    """Of a frontier: at how many budgets there is a best size inside the grid."""
 
 
 @dataclass(frozen=True)

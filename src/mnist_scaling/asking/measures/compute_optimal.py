@@ -53,7 +53,8 @@ def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Findings:
                 slot = f"{name}_{method}_{exponent.removesuffix('_exponent')}"
                 biased = "read off few cells, and biased" * (method != "parametric")
                 meaning = f"{arm.label}: exponent of {star} in C, {METHODS[method]}"
-                numbers[slot] = Number(interval, meaning, doubtful=biased)
+                inside = None if biased or result is None else result.headline.inside
+                numbers[slot] = Number(interval, meaning, doubtful=biased, inside=inside)
                 if biased:
                     own = (front.extra.get(OF_MODEL) or {}).get(exponent, np.nan) if front else np.nan
                     numbers[f"{slot}_of_model"] = Number(Interval(own), f"{meaning}, off the model's own losses", None)

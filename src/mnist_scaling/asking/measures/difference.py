@@ -4,6 +4,8 @@ L ∝ N^-alpha D^-beta        difference = arm - reference
 slope_N, slope_D            -d ln L / d ln N (D) at the largest cell, as `fit` quotes it
 N_exponent, …               of N*, D* and L* in C along the frontier, as `fit` quotes them
 multiplier                  compute that the arm needs for the reference's loss, over the reference's compute
+spent                       compute of all trials and repeats of an arm, over that of one run per cell
+differs                     in words: by which exponents and losses, if by any, the arm differs from the reference
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+
+from scipy.stats import norm
 
 from mnist_scaling.asking.measures import Findings, MeasureKind, Number, table
 from mnist_scaling.asking.measures import arm as arm_named
@@ -32,11 +36,18 @@ from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws.power import SYMBOLS
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.text import decimals
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
+from mnist_scaling.reporting.text import decimals, listing
 from mnist_scaling.reporting.words.conclusion import SLOPES
 
-EXPONENTS = {SYMBOLS[x][1]: f"exponent in {x}" for x in "ND"}
+EXPONENTS = {SYMBOLS[x][1]: f"exponent of {x}" for x in "ND"}
 """What they are called in tables."""
+
+RATIOS = {"loss_ratio": "middle of the grid", "loss_ratio_largest": "largest cell"}
+"""Where losses are compared."""
+
+COST = {"tuning_flops", "n_repeats", "flops"}
+"""Columns that say what an arm cost."""
 
 NOT_MEASURED = "not measured"
 """The verdict on a difference that the cells do not hold."""
@@ -68,7 +79,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
     twin = _twin(arms, keys)
     others = [arm for name, arm in arms.items() if name != reference.name]
     options = ComparisonOptions(margin=keys.margin, exponents=False)
-    numbers: dict[str, Number] = {}
+    numbers = {f"{name}_spent": _spent(arm) for name, arm in arms.items() if {*arm.rows} >= COST}
     words: dict[str, str] = {}
     notes: list[str] = []
     flags: list[Flag] = []
@@ -83,17 +94,24 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Findings:
             notes.append(f"{arm.label}: {error}")
         for key, what in {**EXPONENTS, **(QUOTED if keys.at_largest else {})}.items():
             slope = slopes.get(key, Difference())
-            for side, interval in ((reference, slope.a), (arm, slope.b)):
-                numbers.setdefault(f"{side.name}_{key}", Number(interval, f"{side.label}: {what}"))
+            inside = slope.inside or (None, None)
+            for side, interval, n in zip((reference, arm), (slope.a, slope.b), inside, strict=True):
+                numbers.setdefault(f"{side.name}_{key}", Number(interval, f"{side.label}: {what}", inside=n))
             one = slope.difference
             said = verdict(one, margin_of(slope.a.value, keys.margin)) if one.known else NOT_MEASURED
             words[f"{arm.name}_{key}_verdict"] = said
             words[f"{arm.name}_{key}_found"] = found(one, said)
             meaning = f"{arm.label} minus {reference.label}: {what}"
-            shown = Number(one, meaning, doubtful="may be 0" * (said == NOT_SETTLED))
+            zero = "may be 0" * (said == NOT_SETTLED)
+            fewest = min(slope.inside, default=None)
+            shown = Number(one, meaning, doubtful=zero, verdict=said, inside=fewest)
             numbers[f"{arm.name}_{key}_difference"] = shown
+        told = {f"the {what}": (f"{arm.name}_{key}_difference", f"{arm.name}_{key}") for key, what in EXPONENTS.items()}
         if keys.losses:
             words |= _losses(arm, reference, comparison, keys, numbers)
+            told |= {f"the loss in the {where}": (f"{arm.name}_{slot}",) * 2 for slot, where in RATIOS.items()}
+        found_of = {what: (numbers[slot], words[f"{key}_found"]) for what, (slot, key) in told.items()}
+        words[f"{arm.name}_differs"] = differs(found_of)
         flags += comparison.flags if comparison else []
         notes += [f"{arm.label}: {flag.message}" for flag in (comparison.flags if comparison else ())]
     return Findings(numbers, words, tuple(notes), tuple(flags))
@@ -106,6 +124,34 @@ def found(difference: Interval, said: str) -> str:
     if said == EQUIVALENT:
         return f"is the same to within {decimals(max(-difference.low, difference.high))}"
     return f"was {NOT_MEASURED}" if said == NOT_MEASURED else "may or may not be the same"
+
+
+def differs(told: Mapping[str, tuple[Number, str]]) -> str:
+    """Whether arms differ, and in what: each number that was compared, and what was found of it.
+
+    One of several intervals misses "no difference" by chance more often than a single one does. So a number counts only
+    where its interval still misses it when widened as far as all of them together hold at `LEVEL` (Bonferroni).
+    """
+    known = sum(one.interval.known for one, _ in told.values())
+    wider = norm.isf((1 - LEVEL) / 2 / max(known, 1)) / norm.isf((1 - LEVEL) / 2)
+    shown = []
+    for what, (one, said) in told.items():
+        if one.verdict == DIFFERS:
+            ends = (one.interval.value, one.interval.low, one.interval.high)
+            value, low, high = map(math.log, ends) if one.factor else ends
+            if abs(value) > wider * (value - low if value > 0 else high - value):
+                shown.append(f"{what} {said}")
+    if shown:
+        return f"yes, {listing(shown)}"
+    same = all(one.verdict == EQUIVALENT for one, _ in told.values())
+    return "no, nothing that matters" if same else "not settled"
+
+
+def _spent(arm: StudyArm) -> Number:
+    """What tuning and repeating cost."""
+    trials, repeats, one = arm.rows["tuning_flops"], arm.rows["n_repeats"], arm.rows["flops"]
+    meaning = f"{arm.label}: compute of all trials and repeats, over that of one run per cell"
+    return Number(Interval(float((trials + repeats * one).sum() / one.sum())), meaning, None)
 
 
 def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:
@@ -129,14 +175,15 @@ def _losses(
     """Ratio of the losses in the middle of the grid and in its largest cell, and in words what they say; compute
     multipliers in the middle of the shared compute and at its ends, where intervals are widest."""
     ratio = f"loss of {arm.label} over that of {reference.label}"
-    middle, largest = (comparison.offset, comparison.largest) if comparison else (Interval(), Interval())
+    ratios = (comparison.offset, comparison.largest) if comparison else (Interval(), Interval())
     words = {}
-    for slot, one, where in (("", middle, "middle of the grid"), ("_largest", largest, "largest cell")):
+    for (slot, where), one in zip(RATIOS.items(), ratios, strict=True):
         said = verdict(one, keys.margin) if one.known else NOT_MEASURED
-        numbers[f"{arm.name}_loss_ratio{slot}"] = Number(
-            one.exp(), f"{ratio}, in the {where}", True, "may be 1" * (said == NOT_SETTLED)
+        numbers[f"{arm.name}_{slot}"] = Number(
+            one.exp(), f"{ratio}, in the {where}", True, "may be 1" * (said == NOT_SETTLED), said
         )
-        words[f"{arm.name}_loss_ratio{slot}_found"] = {
+        words[f"{arm.name}_{slot}_verdict"] = said
+        words[f"{arm.name}_{slot}_found"] = {
             DIFFERS: f"is {math.exp(one.value):.2f} times as large",
             EQUIVALENT: f"is the same to within {100 * max(-one.low, one.high):.2g} %",
         }.get(said, found(one, said))

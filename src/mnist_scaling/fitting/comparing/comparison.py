@@ -258,7 +258,8 @@ def quoted_differences(cells: Cells, options: Options) -> list[ExponentDifferenc
         of_a, of_b = (getattr(headline, key) for headline in alone)
         if of_a.known and of_b.known:
             of_both = of_a, of_b, difference_of(of_a, of_b)
-            out.append(ExponentDifference(*of_both, method="parametric", parameter=key))
+            inside = [one.inside for one in alone if key in EXPONENTS and one.inside is not None]
+            out.append(ExponentDifference(*of_both, method="parametric", parameter=key, inside=inside))
     return out
 
 

@@ -45,6 +45,8 @@ class Difference:
     difference: Interval = UNKNOWN
     why: str = field(default="", metadata=OMITTED, kw_only=True)
     """Why there is none."""
+    inside: Sequence[int] = field(default=(), metadata=OMITTED, kw_only=True)
+    """Of a frontier: at how many budgets each arm has its best size inside its grid."""
 
 
 @dataclass(frozen=True)

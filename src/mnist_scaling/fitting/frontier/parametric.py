@@ -131,7 +131,7 @@ def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: 
     intervals = {k: median_of(minima.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
     share = 100 * float(np.isfinite(minima.exponents["N"]).mean())
     if not intervals["N_exponent"].known:
-        none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
+        none = f"no best size: only {share:.0f} % of the plausible surfaces have one at a fixed C, near the grid"
         return nothing("parametric", none)
     status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
     return Frontier("parametric", intervals, _points(log_c, minima), status, valley=minima)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,12 @@ class Interval:
         """Of a number whose logarithm has this interval; inf where that is beyond the largest number."""
         with np.errstate(over="ignore"):
             return Interval(*(float(np.exp(end)) for end in (self.value, self.low, self.high)))
+
+    def of_one(self, scatter: float, level: float) -> Interval:
+        """Of one value about the positive number whose interval this is: normal errors of its ln, of sd `scatter`."""
+        half = NormalDist().inv_cdf((1 + level) / 2) * scatter
+        down, up = (math.exp(math.hypot(math.log(end / self.value), half)) for end in (self.low, self.high))
+        return Interval(self.value, self.value / down, self.value * up)
 
     def holds(self, number: float) -> bool:
         """Whether the interval is known and `number` lies inside it."""

@@ -48,19 +48,29 @@ def page(
     )  # fmt: skip
 
 
+def numbers_table(record: Mapping[str, Any], quoted: bool = False) -> TextTable:
+    """All numbers of an answer, or those that its sentence quotes, without reasons; verdicts are of differences."""
+    numbers = {slot: record["numbers"][slot] for slot in record["quoted" if quoted else "numbers"]}
+    columns = {
+        "number": [n["meaning"] for n in numbers.values()],
+        "value and 95 % interval": [read(Interval, n) for n in numbers.values()],
+        "verdict": [n["verdict"] for n in numbers.values()],
+        "trust": [in_table(n["trust"], "" if quoted else "; ".join(n.get("reasons", ()))) for n in numbers.values()],
+        "name in its JSON file": [] if quoted else [*numbers],
+    }
+    shown = {head: column for head, column in columns.items() if any(column)}
+    return TextTable([*shown], [*map(list, zip(*shown.values(), strict=True))], TRUST)
+
+
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
-    rows = [
-        [n["meaning"], read(Interval, n), in_table(n.get("trust", ""), "; ".join(n.get("reasons", ()))), slot]
-        for slot, n in record["numbers"].items()
-    ]
     return {
         **{key: record[key] for key in ("name", "title", "question", "short", "sentence", "notes")},
         "trusted": trusted(record["trust"], record["reasons"]),
         "svg": section.svg,
         "file": section.file,
         "cells": section.cells,
-        "numbers": TextTable(["number", "value and 95 % interval", "trust", "name in its JSON file"], rows, TRUST),
+        "numbers": numbers_table(record),
         "effort": f"{plural(record['cells'], 'cell')}, {record['minutes']:.1f} minutes of runs, added up.",
         "commands": [
             shlex.join(["python", "-m", "mnist_scaling.train", "-m", *study["overrides"]])

@@ -33,7 +33,7 @@ from mnist_scaling.reporting.text import (
     symbol,
 )
 from mnist_scaling.reporting.words.fit_tables import trust_in
-from mnist_scaling.reporting.words.in_short import FAIR, HIGH, ROUGH, doubt, graded, of_arms, reach, trusted
+from mnist_scaling.reporting.words.in_short import FAIR, HIGH, ROUGH, doubt, few_inside, graded, of_arms, reach, trusted
 
 LOSSES = {"offset": "ln of the loss", "largest": "the same, in the largest cell"}
 """Differences of losses: in the middle of the grid, and where a law is carried on from."""
@@ -79,7 +79,8 @@ def answer(pair: Pair, cells: int, arms: Sequence[tuple[str, pd.DataFrame]]) -> 
     known = {key: (one.difference, said) for key, (one, said) in _differences(pair).items() if one.difference.known}
     fars = {key: reach(one.exp(), factor=True) if key in LOSSES else reach(one) for key, (one, _) in known.items()}
     zero = {key: [(FAIR, "may be 0")] * (said == NOT_SETTLED) for key, (_, said) in known.items()}
-    own = {key: doubt(_QUOTED[key][1], far) or zero[key] for key, far in fars.items()}
+    few = {one.parameter: few_inside(min(one.inside, default=None)) for one in pair.exponents}
+    own = {key: (doubt(_QUOTED[key][1], far) or zero[key]) + few.get(key, []) for key, far in fars.items()}
     of_all, mends = of_arms(arms, pair.flags)
     if not (math.isnan(pair.tuning_luck.sd) or pair.tuning_luck.twin):
         of_all.append((FAIR, "no twin shows what tuning left to luck"))

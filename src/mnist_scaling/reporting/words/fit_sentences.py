@@ -12,7 +12,7 @@ from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.reporting import text as tone
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
-from mnist_scaling.reporting.text import Part, Sentence, count, estimate, number, plural, spaced
+from mnist_scaling.reporting.text import Part, Sentence, bracket, count, digits, estimate, number, plural, spaced
 from mnist_scaling.reporting.words import fit_tables as tables
 from mnist_scaling.reporting.words.in_short import of_first, warnings
 
@@ -52,8 +52,10 @@ def asked(fits: Fits) -> str:
     near = {"N": f" ({where})"} if where else {}
     point = ", ".join(f"{k} = {count(v)}{near.get(k, '')}" for k, v in one.at.items())
     mean = "the expected loss" + (" of a model of exactly that N" if "N" in one.at else "")
-    scatter = f"It is {mean}; a cell that you train scatters about it by {number(100 * fits.headline.scatter, 2)} %. "
-    far = f"{estimate(one)}, {one.beyond}. {scatter}Trust: {tables.trust_in(fits, 'asked')}."
+    sd, level = fits.headline.scatter, fits.settings["bootstrap"]["level"]
+    own = f", within {bracket(one.of_one(sd, level), digits(one))}" if one.bounded else ""
+    own = f"a cell that you train scatters about it by {number(100 * sd, 2)} %{own}"
+    far = f"{estimate(one)}, {one.beyond}. It is {mean}; {own}. Trust: {tables.trust_in(fits, 'asked')}."
     return f"Predicted loss at {point}: {far if one.known else one.why}"
 
 
@@ -113,8 +115,7 @@ def _analysis(fits: Fits) -> Iterator[Part]:
     yield tables.law_table(replace(fits, laws={k: law for k, law in fits.laws.items() if law.fitted}))
     yield from (Sentence(text) for text in description(fits))
     yield from (Sentence(law.status, tone.QUIET, lead=spaced(k)) for k, law in fits.laws.items() if not law.fitted)
-    yield tables.frontier_table(fits)
-    for table in filter(None, (tables.sizes_table(fits), tables.counts_table(fits))):
+    for table in filter(None, (tables.frontier_table(fits), tables.sizes_table(fits), tables.counts_table(fits))):
         yield from (table, Sentence(table.note, tone.QUIET))
     yield from filter(None, (tables.future_table(fits),))
     if change := fits.tuning_change:

@@ -168,7 +168,11 @@ def beside(fits: Fits, n: float, read_off: bool = False) -> str:
     sizes = fits.data.sizes
     below, above = [k for k in sizes if sizes[k] <= 1.01 * n], [k for k in sizes if sizes[k] >= n / 1.01]
     if not (below and above):
-        far = ", N read off the costs of the table" if below and read_off and n > FAR * max(sizes.values()) else ""
+        far = (
+            ", N read off the costs of the table, perhaps far off"
+            if below and read_off and n > FAR * max(sizes.values())
+            else ""
+        )
         return f"above {below[-1]}{far}" if below else f"below {above[0]}" if above else ""
     return below[-1] if below[-1] == above[0] else f"between {below[-1]} and {above[0]}"
 
@@ -184,7 +188,7 @@ def sizes_table(fits: Fits) -> TextTable | None:
     note = (
         "Read off the model's surfaces, as the exponents of N* and D* are, which hold while there are examples. "
         "The budgets are nine over the range of C, and larger ones; isoFLOP curves have others. A model of just "
-        "that N need not exist; `plan … target.flops=2e10` says which one does, and its settings. "
+        "that N need not exist; `plan … target.flops=2e10` says which one does as programs count, and its settings. "
         "Trust counts rows that are both at the best size and inside the grid."
     )
     head = ["C", f"N, {fits.level} interval", "D", "loss", "what it is", "inside the grid?"]

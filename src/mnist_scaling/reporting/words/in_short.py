@@ -117,12 +117,9 @@ def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
 def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     """The key of every number that is quoted, and the doubts that do not concern all of them."""
     headline, floor = fits.headline, fits.headline.floor
-    inside = sum(bool(one.optimal and one.tried) for one in headline.sizes if one.reach <= 1)
-    few = [(FAIR if inside else LOW, f"{inside} of {INSIDE} best sizes inside the grid")]
-    few = few if headline.sizes and 2 * inside < INSIDE else []
     rays = {f"ray_{x}": getattr(headline.ray, x) for x in "CN"} if headline.ray else {}
     for key, slope in (_slopes(fits) | rays).items():
-        own = doubt(f"{TIMES:g}^-slope {{}}", reach(slope))
+        own = doubt(f"loss {{}} per {TIMES:g} times {key[-1]}", reach(slope))
         zero = [(FAIR, "may be 0")] * (slope.low <= 0 and reach(slope) > CLOSE / 10)
         yield key, (own or zero) + _flagged(fits, flags.SLOPES)
     for x, ratio in headline.factors.items():
@@ -132,7 +129,12 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
         yield f"factor_{x}", (own or nothing) + _flagged(fits, flags.SLOPES)
     for key, what in {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "loss"}.items():
         if (one := getattr(headline, key)).known:
-            yield key, doubt(f"{what} {{}} at {TIMES:g} times C", reach(one)) + few + _flagged(fits, flags.EXPONENTS)
+            yield (
+                key,
+                doubt(f"{what} {{}} at {TIMES:g} times C", reach(one))
+                + few_inside(headline.inside)
+                + _flagged(fits, flags.EXPONENTS),
+            )
     if floor.known:
         share = max(floor.high / floor.value - 1, 1 - floor.low / floor.value) if floor.low > 0 else math.inf
         said = (FAIR, f"above 0, ± {100 * share:.0f} %") if share < math.inf else (LOW, "may be 0")
@@ -143,6 +145,12 @@ def _of_each(fits: Fits) -> Iterator[tuple[str, list[Doubt]]]:
     for key, loss, times in (*losses, ("asked", headline.asked, headline.asked.reach or 1.0)):
         if loss.known:
             yield key, of_loss(fits, loss, times)
+
+
+def few_inside(inside: int | None) -> list[Doubt]:
+    """Doubts about exponents of a frontier that has its best size inside the grid at so many budgets."""
+    few = inside is not None and 2 * inside < INSIDE
+    return [(FAIR if inside else LOW, f"{inside} of {INSIDE} best sizes inside the grid")] if few else []
 
 
 def of_loss(fits: Fits, loss: Interval, times: float) -> list[Doubt]:
