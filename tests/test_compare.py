@@ -289,6 +289,15 @@ def test_arms_inside_one_table(home: Path) -> None:
     assert record["multiplier"] == apart["multiplier"]
 
 
+def test_tables_say_whether_their_rows_are_tuned(home: Path) -> None:
+    """Where they count no trials, luck is allowed for unless their owner denies it."""
+    asked = {"tables": ["a.csv", "b.csv"], "columns": COLUMNS}
+    lucky, none = (run(home, out=f"tuned_{said}", tuned=said, **asked) for said in (None, False))
+    assert lucky["tuning_luck"]["sd"] > 0
+    assert none["tuning_luck"]["sd"] is None
+    assert none["slopes"]["beta"]["difference"]["value"] == lucky["slopes"]["beta"]["difference"]["value"]
+
+
 def test_a_column_that_nobody_named_is_said_of_the_arm_that_mixes_it(home: Path) -> None:
     table = pd.read_csv(home / "a.csv")
     kinds = [table.assign(optimiser=name, loss=table["loss"] * k) for name, k in (("adam", 1.0), ("sgd", 1.3))]

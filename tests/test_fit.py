@@ -128,6 +128,20 @@ def test_a_foreign_table(command, tmp_path):
     assert found["laws"]["additive"]["fit"]["delta_reason"] == "given"
 
 
+def test_rows_that_are_the_best_of_several_settings_have_luck_in_their_intervals(in_process, tmp_path):
+    """A table can't show it, so its owner says so."""
+    cells = rows(5, 6)
+    columns = ("columns.N=n_params", "columns.D=n_seen", "columns.loss=test_loss", "columns.se=test_loss_se")
+    path, widths = write(tmp_path / "runs.csv", cells), {}
+    for tuned in ("null", "false", "true"):
+        code, _, said = in_process(f"table={path.name}", f"tuned={tuned}", *columns, f"out=fits/{tuned}")
+        assert code == 0, said
+        found = json.loads((tmp_path / "fits" / tuned / "fits.json").read_text())
+        assert found["data"].get("tuned") == json.loads(tuned)
+        widths[tuned] = found["headline"]["slope_D"]["high"] - found["headline"]["slope_D"]["low"]
+    assert widths["null"] == widths["false"] < 0.95 * widths["true"]
+
+
 def test_a_ladder_has_its_exponent_and_refuses_what_is_off_it(in_process, tmp_path):
     n = np.geomspace(1e4, 1e6, 7)
     path = write(tmp_path / "runs.csv", {"N": n.tolist(), "D": (20 * n).tolist(), "loss": (30 * n**-0.3).tolist()})

@@ -68,6 +68,8 @@ class Source:
     """That the study is unfinished, as a sentence."""
     mixed_code: str = ""
     """That the study's runs were made by different code, as a sentence."""
+    said_tuned: bool | None = None
+    """Whether the rows are tuned, where the user says so."""
 
     @property
     def folder(self) -> Path:
@@ -95,7 +97,7 @@ class Source:
             (*own, UNCERTIFIED) if said.get(row) == NO else own
             for own, row in zip(table.flags, table.rows, strict=True)
         ]
-        tuned = self.rows.selected or were_tuned(frame)
+        tuned = self.rows.selected or were_tuned(frame) if self.said_tuned is None else self.said_tuned
         return replace(table, examples=self._examples(frame), flags=tuple(flags), tuned=tuned), left_out
 
     def _examples(self, cells: pd.DataFrame) -> float | None:
@@ -115,7 +117,7 @@ def read(config: FitConfig) -> Source:
         frame = read_table(path, named)
         wanted["loss"] = wanted["loss"] or config.best
         rows = fitted_rows(frame, wanted, (), (), config.where, config.arm_columns, config.cell_columns, config.best)
-        return Source(path, rows, None)
+        return Source(path, rows, None, said_tuned=config.tuned)
     path = found_folder(config.name) / CELLS
     if not path.is_file():
         fix = nearest(path.parent.name, known_studies(), "check `name`, or start its sweep (again) first.")

@@ -38,6 +38,9 @@ class CompareConfig:
     """Which column plays which role, as in `fit`: one name for all arms, so that their losses are of one kind."""
     where: str | None = None
     """Rows to keep in every arm, as in `fit`."""
+    tuned: bool | None = None
+    """tables: whether their rows are the best of several settings; by default the luck of such a choice is allowed for,
+    unless the tables count their trials."""
     allow: tuple[str, ...] = ()
     """Differences that are wanted: [data] compares arms that were trained on different data."""
     margin: float = 0.03
@@ -95,7 +98,7 @@ class CompareConfig:
         """What `fit` would be asked for each table; with `by` there is one."""
         shared: dict[str, Any] = {"columns": self.columns, "where": self.where}
         if self.tables:
-            return [FitConfig(table=path, by=self.by, **shared) for path in listed(self.tables)]
+            return [FitConfig(table=path, by=self.by, tuned=self.tuned, **shared) for path in listed(self.tables)]
         names = [str(self.name)] if self.by else listed(self.studies)
         return [FitConfig(name=name, by=self.by, **shared) for name in names]
 

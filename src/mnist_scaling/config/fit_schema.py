@@ -89,6 +89,9 @@ class RowsConfig:
     cell is fitted."""
     best: str | None = None
     """cells: the column that selects the best run, such as val_loss; columns.loss by default."""
+    tuned: bool | None = None
+    """table: whether each row is the best of several settings, so that intervals hold that luck, too. By default rows
+    that `cells` selects are, and those of a table that counts no trials are not."""
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     """The one bootstrap behind every interval."""
     seed: int = 0
@@ -101,6 +104,10 @@ class RowsConfig:
         require(
             self.cells is None or self.name is None,
             "`cells` must go with table=FILE.csv, because a study's cells are known, but got name=…: leave it out.",
+        )
+        require(
+            self.tuned is None or self.name is None,
+            f"`tuned={self.tuned}` must go with table=FILE.csv, because a study counts its trials: leave it out.",
         )
         require(
             self.best is None or self.cells is not None,

@@ -259,6 +259,7 @@ def quoted_differences(cells: Cells, options: Options) -> list[ExponentDifferenc
         if of_a.known and of_b.known:
             of_both = of_a, of_b, difference_of(of_a, of_b)
             inside = [one.inside for one in alone if key in EXPONENTS and one.inside is not None]
+            inside = inside if len(inside) == len(alone) else []
             out.append(ExponentDifference(*of_both, method="parametric", parameter=key, inside=inside))
     return out
 
