@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -203,6 +204,15 @@ def test_the_answer_is_the_first_thing_said_and_fits_a_screen(command, tmp_path)
     assert sum(len(textwrap.wrap(line, 80)) or 1 for line in done.stdout.splitlines()) <= 24
     printed = command(FIT, "name=mine", "bootstrap.draws=50", "format=json").stdout
     assert printed == (tmp_path / "multirun/mine/fits.json").read_text()
+
+
+@pytest.mark.parametrize("study", ["quickstart", "width_x_data", "dropout_0", "noise_50"])
+def test_a_study_of_ones_own_fits_a_screen_with_flags_and_advice(command, tmp_path, study):
+    """Kept tables as one's own: their advice has a command, which tables that came with the repository don't have."""
+    shutil.copytree(Path(__file__).parents[1] / "multirun/reference" / study, tmp_path / "multirun/mine")
+    said = command(FIT, "name=mine", "bootstrap.draws=50").stdout
+    assert sum(len(textwrap.wrap(line, 80)) or 1 for line in said.splitlines()) <= 24, said
+    assert said.count("mnist_scaling.plan name=mine") == 1
 
 
 def test_a_flag_that_is_an_error_leaves_no_trust(in_process, tmp_path):

@@ -93,7 +93,8 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     if fits.headline.laws and overrides:  # so a plan has a law of one arm to rest on
         rows = [one for one in overrides if re.split(r"[.=]", one)[0] in PLANNED]
         plan = shlex.join(["python", "-m", "mnist_scaling.plan", *rows])
-        advised = f"{fits.answer.next} `{plan}` says where, and which runs would narrow these numbers.".strip()
+        first = for_study(fits.answer.next, "")  # `plan` names its own resolve=true, and one command is enough here
+        advised = f"{first} `{plan}` says where, and which runs would narrow these numbers.".strip()
         sizes = fits.headline.sizes
         if [*config.asked] == ["C"] and sizes and config.asked["C"] >= sizes[0].C:
             look = f"{plan} target.flops={config.asked['C']:g} register=false"

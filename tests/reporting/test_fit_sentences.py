@@ -219,6 +219,14 @@ def test_the_short_form_fits_a_terminal(study: str) -> None:
     assert len([line for line in lines if re.search(r"\d  +\[.*\]  +(high|fair|low)", line)]) == 10
 
 
+def test_a_small_loss_has_its_digits_as_its_interval_has() -> None:
+    """Other problems have losses of 1e-4, which three decimals would call 0.000."""
+    kept = read_fits(REFERENCE / "quickstart")
+    small = replace(kept, headline=replace(kept.headline, loss=[LossAhead(2e-4, 1.1e-4, 3e-4, reach=8, C=1e18)]))
+    (row,) = [row for row in quoted_table(small).rows if "loss at 8" in str(row[0])]
+    assert row[1:3] == ["<b>0.0002</b>", "[0.00011,\xa00.0003]"]
+
+
 def test_a_size_is_named_by_the_models_beside_it() -> None:
     found = replace(fits(**KNOWN), data=DataRecord(sizes={"width 2": 1e3, "width 4": 4e3}))
     assert [beside(found, n) for n in (5e2, 1.005e3, 2e3, 5e3)] == [

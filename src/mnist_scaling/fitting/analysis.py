@@ -94,7 +94,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     given, rng = table, np.random.default_rng(options.seed)
     table, masked, notes = _rows(table, options, rng)
     if len(table) < FEWEST_ROWS:
-        raise InputError(f"A fit needs at least {FEWEST_ROWS} rows with a loss, but {len(table)} are left: add cells.")
+        raise InputError(f"A fit needs at least {FEWEST_ROWS} rows with a loss, but got {len(table)}: add cells.")
     draws = make_draws(len(table), options.draws, rng, options.kind, options.level)
     few = replace(draws, number=min(draws.number, LAW_DRAWS))
     fitted, refused = _fit_all(table, options, few)

@@ -76,7 +76,7 @@ def for_study(remedy: str, named: str) -> str:
     """
     if named:
         return remedy.replace("name=STUDY", named)
-    return re.sub(r"(: | \()`python -m mnist_scaling\.plan name=STUDY[^;.)]*\)?", "", remedy)
+    return re.sub(r"(: | \()`python -m mnist_scaling\.plan name=[^`]*`[^;.)]*\)?", "", remedy)
 
 
 KINDS = (

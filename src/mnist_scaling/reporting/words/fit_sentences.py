@@ -19,6 +19,9 @@ from mnist_scaling.reporting.words.in_short import of_first, warnings
 MOST_CELLS = 6
 """Cells named under a flag; the rest are counted."""
 
+MOST_FLAGS = 3
+"""Flags named where all has to fit one screen, the gravest first; the rest are counted."""
+
 
 def description(fits: Fits) -> list[Markup]:
     """Which law is the nearest, how far off it is, and what the model's own law may miss; or why nothing is quoted."""
@@ -89,8 +92,10 @@ def fit_summary(fits: Fits, details: bool = True) -> Iterator[Part]:
         names, cells = [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms]
         yield tables.arms_table(fits.arms, names, cells, tables.OF_ARMS[:3])
     if not details:
-        raised = ", ".join(dict.fromkeys(flag.code for arm in fits.arms or (fits,) for flag in warnings(arm)))
-        yield Sentence(f"Flags: {raised or 'none'}; more: details=true.", tone.QUIET)
+        raised = [*dict.fromkeys(flag.code for arm in fits.arms or (fits,) for flag in warnings(arm))]
+        named = ", ".join(raised[:MOST_FLAGS]) or "none"
+        more = f"all {len(raised)}" if len(raised) > MOST_FLAGS else "more"
+        yield Sentence(f"Flags: {named}; {more}: details=true.", tone.QUIET)
 
 
 def _in_short(fits: Fits) -> Iterator[Part]:

@@ -22,6 +22,7 @@ from mnist_scaling.reporting.text import (
     bracket,
     count,
     decimals,
+    digits,
     estimate,
     formula,
     number,
@@ -215,7 +216,7 @@ def counts_table(fits: Fits) -> TextTable | None:
 
 def _shown(interval: Interval) -> tuple[str, str]:
     """The value in bold, and its interval: two cells."""
-    value = Markup("<b>{}</b>").format(decimals(interval.value)) if interval.known else DASH
+    value = Markup("<b>{}</b>").format(digits(interval)(interval.value)) if interval.known else DASH
     return value, bracket(interval) or DASH
 
 
