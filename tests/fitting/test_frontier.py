@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import spatial
+from scipy import optimize, spatial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
@@ -71,6 +71,34 @@ def isoflop_table(values, law="additive"):
     c = np.repeat(np.exp(log_c), 9)
     inputs = {"N": n, "D": c / (6 * n), "C": c}
     return make_table(get_law(law).predict(values, N=n, D=inputs["D"]), inputs)
+
+
+def test_a_model_that_is_used_is_smaller_and_sees_more() -> None:
+    """6 N D of training and 2 N per example of use pay for the least E + A/N^.35 + B/D^.6: minimised by scipy."""
+    table = replace(isoflop_table(ADDITIVE), examples=None)
+    found = analyse(table, Options(laws=("additive",), draws=50)).headline
+    total, none = found.in_use[0].C, found.in_use[0]
+    assert [one.times for one in found.in_use] == [0, 1, 3, 10]
+    assert (none.N, none.value) == pytest.approx(
+        next((one.N, one.value) for one in found.sizes if total == pytest.approx(one.C)), rel=0.02
+    )
+    assert total == pytest.approx(max(one.C for one in found.sizes if one.optimal and one.reach <= 1))
+    for one in found.in_use:
+        assert one.examples == pytest.approx(one.times * none.D)
+
+        def loss(log_n: float, examples: float = one.examples) -> float:
+            n = np.exp(log_n)
+            return float(get_law("additive").predict(ADDITIVE, N=n, D=(total - 2 * n * examples) / (6 * n)))
+
+        most = np.log(total / (2 * max(one.examples, 1)))
+        best = optimize.minimize_scalar(loss, bounds=(np.log(none.N / 30), min(np.log(10 * none.N), most - 0.01)))
+        assert pytest.approx(np.exp(best.x), rel=0.04) == one.N
+        assert one.value == pytest.approx(best.fun, rel=0.01)
+        assert one.C + 2 * one.N * one.examples == pytest.approx(total, rel=1e-6)
+        assert one.N_low <= one.N <= one.N_high
+    few = analyse(replace(table, examples=1.5 * none.D), Options(laws=("additive",), draws=50)).headline.in_use
+    assert {bool(one.too_few) for one in few} == {False, True}
+    assert [one.too_few for one in few] == [one.D > 1.5 * none.D or None for one in few]
 
 
 def test_every_method_finds_the_exact_exponent():

@@ -20,6 +20,7 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.ahead import KeptSurfaces, LossAhead, line_of, losses_ahead, lowest_at, placed, reach_of
+from mnist_scaling.fitting.frontier.in_use import UsedSize, in_use
 from mnist_scaling.fitting.frontier.parametric import Cost, CountedSize, counts
 from mnist_scaling.fitting.fronts import EXPONENTS, Frontier
 from mnist_scaling.fitting.laws.base import middle
@@ -88,6 +89,8 @@ class Headline:
     ladder where the rows are on one."""
     sizes: Sequence[LossAhead] = ()
     """Which model for which compute: at budgets of the table, too."""
+    in_use: Sequence[UsedSize] = ()
+    """Which model for one compute that pays for its use, too: the largest of `sizes` with a best size in the table."""
     no_loss: str = field(default="", metadata=OMITTED)
     """Why `loss` is empty where numbers are quoted."""
     draws: KeptSurfaces | None = field(default=None, metadata=OMITTED)
@@ -129,6 +132,7 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
     sizes: Sequence[CountedSize] = ()
     if "N" in model.inputs and model.ray is None:
         sizes = counts(model.rows, model.posterior, (at, centre), parametric.valley, cost, model.level)
+    best = [one.C for one in ahead if one.optimal and one.reach <= 1]
     by_key: Any = {
         **_slopes(model, SLOPES, at),
         **_slopes(model, MIDDLE_SLOPES, centre),
@@ -143,6 +147,7 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
         loss=[one for one in ahead if one.reach > 1],
         factors=_factors(model, at),
         sizes=ahead if len(model.inputs) == 2 else (),
+        in_use=in_use(model, cost, max(best)) if best and cost is not None else (),
         no_loss="" if ahead else NO_COMPUTE,
         draws=draws,
         ray=None if model.ray is None else _along(model, model.ray),

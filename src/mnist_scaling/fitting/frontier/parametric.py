@@ -87,7 +87,7 @@ def valley(log_loss: Callable[[Mapping[str, Array]], Array], axes: Axes, cost: C
     log_n = low[:, None] + np.maximum(high - low, 0.0)[:, None] * np.linspace(0, 1, POINTS)
     log_d = (log_c[:, None] - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
     values = log_loss({"N": log_n.ravel(), "D": log_d.ravel()}).reshape(-1, *log_n.shape)
-    position, value = _lowest(values)
+    position, value = lowest(values)
     step = (high - low) / (POINTS - 1)
     best_n = np.where(step > 0, low + step * position, np.nan)
     best_d = (log_c - cost.constant - cost.kappa_n * best_n) / cost.kappa_d
@@ -106,7 +106,7 @@ def _searched(axes: Axes, cost: Cost, log_c: Array) -> tuple[Array, Array]:
     return np.maximum(n_low, ends[0]), np.minimum(n_high, ends[1])
 
 
-def _lowest(values: Array) -> tuple[Array, Array]:
+def lowest(values: Array) -> tuple[Array, Array]:
     """Position (in steps) and value of the minimum along the last axis; without a position at its ends."""
     at = values.argmin(axis=-1)
     inside = np.clip(at, 1, values.shape[-1] - 2)

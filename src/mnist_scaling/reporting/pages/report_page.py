@@ -53,6 +53,7 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         quoted=fit_tables.quoted_table(fits),
         exponents=fit_tables.exponents_table(fits),
         sizes=fit_tables.sizes_table(fits),
+        in_use=fit_tables.in_use_table(fits),
         counts=fit_tables.counts_table(fits),
         laws=laws,
         frontier=frontier,

@@ -120,7 +120,8 @@ def _analysis(fits: Fits) -> Iterator[Part]:
     yield tables.law_table(replace(fits, laws={k: law for k, law in fits.laws.items() if law.fitted}))
     yield from (Sentence(text) for text in description(fits))
     yield from (Sentence(law.status, tone.QUIET, lead=spaced(k)) for k, law in fits.laws.items() if not law.fitted)
-    for table in filter(None, (tables.frontier_table(fits), tables.sizes_table(fits), tables.counts_table(fits))):
+    drawn = tables.frontier_table, tables.sizes_table, tables.in_use_table, tables.counts_table
+    for table in filter(None, (make(fits) for make in drawn)):
         yield from (table, Sentence(table.note, tone.QUIET))
     yield from filter(None, (tables.future_table(fits),))
     if change := fits.tuning_change:

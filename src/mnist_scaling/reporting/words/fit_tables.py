@@ -196,6 +196,23 @@ def sizes_table(fits: Fits) -> TextTable | None:
     return TextTable(head, rows, note, "Which model for which compute?") if rows else None
 
 
+def in_use_table(fits: Fits) -> TextTable | None:
+    """Which model for a compute that pays for its use, too; None where that is unknown."""
+    rows = []
+    for one in fits.headline.in_use:
+        used = f"{count(one.examples)} examples ({one.times:g} times D)" if one.examples else "none"
+        size = f"{count(one.N)} [{count(one.N_low)}, {count(one.N_high)}]"
+        d = count(one.D) + (", more than there are" if one.too_few else "")
+        rows.append([used, power_of_ten(one.C), size, d, estimate(one), "yes" if one.tried else "no"])
+    total = power_of_ten(fits.headline.in_use[0].C) if rows else ""
+    note = (
+        f"{total} FLOPs pay for training and for use, in which an example costs a third of what it costs in training. "
+        "The more a model is used, the smaller it should be, and the more data it should see (Sardana and others 2024)."
+    )
+    head = ["used on", "C of training", f"N, {fits.level} interval", "D", "loss", "inside the grid?"]
+    return TextTable(head, rows, note, "Which model if it is used, too?") if rows else None
+
+
 def counts_table(fits: Fits) -> TextTable | None:
     """What N is: the same exponents with sizes counted otherwise; None where that changes nothing."""
     rows = [
