@@ -94,7 +94,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         rows = [one for one in overrides if re.split(r"[.=]", one)[0] in PLANNED]
         plan = shlex.join(["python", "-m", "mnist_scaling.plan", *rows])
         first = for_study(fits.answer.next, "")  # `plan` names its own resolve=true, and one command is enough here
-        advised = f"{first} `{plan}` says where, and which runs would narrow these numbers.".strip()
+        advised = f"{first} `{plan}` says which runs would narrow these numbers, and where.".strip()
         sizes = fits.headline.sizes
         if [*config.asked] == ["C"] and sizes and config.asked["C"] >= sizes[0].C:
             look = f"{plan} target.flops={config.asked['C']:g} register=false"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.config import build, register, require
+from mnist_scaling.config import JSON, PRINTED, TEXT, build, one_of, register, require
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.documents import loading
@@ -36,6 +39,8 @@ class ReportConfig:
     """Resolution of the PNGs."""
     details: bool = False
     """Whether the page holds every figure, and not only those that answer a question."""
+    format: str = TEXT
+    """What is printed: text, or json: where the page and its figures are, for scripts."""
 
     def __post_init__(self) -> None:
         given = "both" if self.name and self.fits else "neither"
@@ -47,6 +52,7 @@ class ReportConfig:
         require(
             not self.out or self.name != layout.ALL, "`out` must go with one study, but got name=all: leave it out."
         )
+        one_of("format", self.format, PRINTED)
         wrong = sorted(set(self.formats) - set(figure_files.FORMATS))
         require(not wrong, f"`formats` must be of {', '.join(figure_files.FORMATS)}, but got {', '.join(wrong)}.")
         require(30 <= self.dpi <= 1200, f"`30 <= dpi <= 1200` must hold, but got {self.dpi}.")
@@ -74,18 +80,23 @@ def main(cfg: DictConfig) -> None:
     """Read, draw, write, say where."""
     with cli.user_errors("report"):
         config = build(ReportConfig, cfg)
-        write_index(Path(layout.MULTIRUN)) if config.name == layout.ALL else write(config)
+        with contextlib.redirect_stdout(sys.stdout if config.format == TEXT else sys.stderr):
+            made = write_index(Path(layout.MULTIRUN)) if config.name == layout.ALL else write(config)
+        if config.format == JSON:
+            print(json.dumps({kind: str(path) for kind, path in made.items()}, indent=1))
 
 
-def write_index(folder: Path) -> None:
-    """The page of all studies, comparisons and answers."""
+def write_index(folder: Path) -> dict[str, Path]:
+    """The page of all studies, comparisons and answers; where it is."""
     path = folder / index_page.NAME
     write_atomically(path, index_page.page(folder))
     print(f"Index: {path}")
+    return {"index": path}
 
 
-def write(config: ReportConfig) -> None:
-    """Figures and page of what was fitted; for several arms, a page of each and one that holds them side by side."""
+def write(config: ReportConfig) -> dict[str, Path]:
+    """Figures and page of what was fitted, and where they are; for several arms, a page of each and one that holds them
+    side by side."""
     folder = config.folder
     arms = loading.load_arms(folder)
     if config.name:
@@ -107,6 +118,7 @@ def write(config: ReportConfig) -> None:
     more = "" if config.details else "  (details=true draws more)"
     print(f"Figures: {folder / layout.FIGURES}{more}")
     print(f"Report:  {folder / layout.REPORT}")
+    return {"report": folder / layout.REPORT, "figures": folder / layout.FIGURES}
 
 
 def _page(arm: loading.Study, figures: Path, page: Path, config: ReportConfig) -> None:

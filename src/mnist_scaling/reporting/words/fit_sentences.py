@@ -22,6 +22,9 @@ MOST_CELLS = 6
 MOST_FLAGS = 3
 """Flags named where all has to fit one screen, the gravest first; the rest are counted."""
 
+MOST_REASONS = 4
+"""Reasons for no more trust named there; the page has all."""
+
 
 def description(fits: Fits) -> list[Markup]:
     """Which law is the nearest, how far off it is, and what the model's own law may miss; or why nothing is quoted."""
@@ -102,7 +105,7 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     """The answer and how far to trust it, the numbers to quote, the nearest law, and what to do next."""
     yield from _asked(fits)
     yield Sentence(fits.answer.sentence, tone.STRONG)
-    yield Sentence(of_first(fits.answer))
+    yield Sentence(of_first(fits.answer, MOST_REASONS))
     if fits.headline.laws:
         yield from _quoted(fits)
         yield from map(Sentence, description(fits)[:1])

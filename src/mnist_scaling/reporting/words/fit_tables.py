@@ -108,6 +108,7 @@ def quoted_table(fits: Fits, brief: bool = False) -> TextTable:
         rows.append((f"loss_{one.reach:g}", Markup("loss at {:g} {}").format(one.reach, times), one, where))
     ahead = dict.fromkeys(words for *_, words in rows[len(rows) - len(headline.loss) :] if words)
     sizes = " or, farther off, ".join(ahead)
+    last = last if headline.loss_exponent.known else 0.0
     unlimited = f", a, b and c while there are more, up to C = {power_of_ten(last)}" if last else ""
     held = "the noise, and luck in tuning that neighbouring cells share" if fits.data.tuned else "and the noise"
     note = (

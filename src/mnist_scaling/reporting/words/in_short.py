@@ -197,9 +197,10 @@ def in_table(trust: str, reasons: str) -> str:
     return ": ".join(filter(None, [trust, reasons]))
 
 
-def of_first(answer: AnswerRecord) -> str:
-    """How far to trust the first sentence of `fit`: the other numbers have their own trust, which may be better."""
-    return trusted(answer.trust, answer.reasons, "Trust in this") if answer.trust else ""
+def of_first(answer: AnswerRecord, most: int | None = None) -> str:
+    """How far to trust the first sentence of `fit`, and at most so many reasons: other numbers have their own trust."""
+    more = ["…"] if most and len(answer.reasons) > most else []
+    return trusted(answer.trust, [*answer.reasons[:most], *more], "Trust in this") if answer.trust else ""
 
 
 def warnings(fits: Fits) -> list[Flag]:

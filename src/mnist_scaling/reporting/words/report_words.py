@@ -48,10 +48,11 @@ def opening(study: Study) -> list[Markup]:
         out += _how_tuned(study)
     best = cells.loc[cells["loss"].idxmin()] if cells["loss"].notna().any() else None
     if best is not None:
-        se = f" ± {best['se']:.4f}" if best["se"] > 0 else ""
+        form = _form(best["loss"])
+        se = f" ± {best['se']:{form}}" if best["se"] > 0 else ""
         error = best.get("test_error", float("nan"))
         wrong = f", {100 * error:.2f} % of test images wrong" if study.is_study and error == error else ""
-        lowest = f"{best['loss']:.4f}" if best["loss"] < 1e4 else f"{best['loss']:.4g}"
+        lowest = f"{best['loss']:{form}}"
         cell = f"{study.label(best)}{wrong}"
         out.append(Markup("The lowest {} is {}{} ({}).").format(study.call("loss"), lowest, se, cell))
     return out + [Markup("{}.").format(note.rstrip(".")) for note in study.fits.data.notes]
@@ -220,9 +221,9 @@ def cell_table(study: Study) -> TextTable:
                 count(row["n_seen"]),
                 power_of_ten(row["flops"]),
                 *(row[k] if isinstance(row[k], str) else _known(row[k], ".3g") for k in study.tuned),
-                _known(row["val_loss"], ".4f"),
-                _with_error(row["repeat_val_loss"], row["repeat_val_loss_se"], ".4f"),
-                _with_error(row["test_loss"], row["test_loss_se"], ".4f"),
+                _known(row["val_loss"], _form(row["val_loss"])),
+                _with_error(row["repeat_val_loss"], row["repeat_val_loss_se"], _form(row["repeat_val_loss"])),
+                _with_error(row["test_loss"], row["test_loss_se"], _form(row["test_loss"])),
                 _with_error(percent["test_error"], percent["test_error_se"], ".2f"),
                 f"{row['n_trials']:.0f} + {row['n_repeats']:.0f}",
                 *(_known(100 * row[k], ".1f") for k in ("expected_gain", "noise")),
@@ -245,7 +246,12 @@ def seed_table(study: Study) -> TextTable:
     runs = study.runs(study.cells, REPEAT, COMPLETE, DIVERGED, FAILED).sort_index(kind="stable")
     losses = ["val_loss", "test_loss", "test_error"]
     rows = [
-        [study.label(row), _known(row["seed"], ".0f"), *(_known(row[k], ".4f") for k in losses), row["state"].lower()]
+        [
+            study.label(row),
+            _known(row["seed"], ".0f"),
+            *(_known(row[k], _form(row[k])) for k in losses),
+            row["state"].lower(),
+        ]
         for row in runs.to_dict("records")
     ]
     return TextTable(["cell", "seed", *map(label, losses), "state"] if rows else [], rows, ids=[*map(str, runs.index)])
@@ -257,6 +263,11 @@ def _trouble(row: Mapping[Any, Any]) -> str:
     words += [f"widened: {', '.join(label(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
     words += [flag for flag in row["flags"].split(";") if flag and not (flag == flags.SEARCH_EDGE and row["edges"])]
     return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
+
+
+def _form(loss: float) -> str:
+    """How a loss and its error are shown: 0.0644, but 0.000313 and 1.23e+05."""
+    return ".4f" if 0.01 <= loss < 1e4 else ".3g"
 
 
 def _known(value: float, form: str) -> str:
