@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from law_coverage import Coverage, summary
 
 from mnist_scaling.fitting.comparing.comparison import DIFFERS, quoted_differences, slopes, solve_slopes, verdict
-from mnist_scaling.fitting.comparing.multiplier import Path, frontiers, lowest, multipliers, path, reach
+from mnist_scaling.fitting.comparing.multiplier import frontiers, lowest, multipliers, path, reach
 from mnist_scaling.fitting.comparing.pairing import Arm, match
 from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
 from mnist_scaling.fitting.fitted import Options
@@ -215,9 +215,9 @@ def _counted(name: str, pairs: list[tuple[Interval, float]]) -> Coverage:
 
 
 def true_multiplier(
-    law_a: Callable[[Array], Array], law_b: Callable[[Array], Array], ways: tuple[Path, Path], at: float
+    law_a: Callable[[Array], Array], law_b: Callable[[Array], Array], ways: Sequence[tuple[Array, Array]], at: float
 ) -> float:
     """log m at log compute `at` of known laws of the log sizes, on the same paths: what simulations compare with."""
-    y_a, y_b = lowest(law_a(ways[0].x)), lowest(law_b(ways[1].x))
-    target = float(np.interp(at, ways[0].log_c, y_a))
-    return reach(ways[1].log_c, y_b, target) - at
+    (c_a, x_a), (c_b, x_b) = ways
+    y_a, y_b = lowest(law_a(x_a)), lowest(law_b(x_b))
+    return reach(c_b, y_b, float(np.interp(at, c_a, y_a))) - at

@@ -25,11 +25,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coverage_suite import BUDGETS, QUANTITIES, SETS, SLOPES, Condition, conditions, log_loss, table_of, truth_of
+from coverage_suite import (
+    BUDGETS,
+    QUANTITIES,
+    SETS,
+    SLOPES,
+    Condition,
+    conditions,
+    largest,
+    log_loss,
+    table_of,
+    truth_of,
+)
 
 from mnist_scaling.fitting.ahead import REACHES, losses_ahead
 from mnist_scaling.fitting.frontier.parametric import fit_cost, valley
-from mnist_scaling.fitting.laws.base import Array, largest, middle
+from mnist_scaling.fitting.laws.base import Array, middle
 from mnist_scaling.fitting.misfit.posterior import Model, Posterior, surface
 from mnist_scaling.fitting.rows import Table
 

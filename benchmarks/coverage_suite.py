@@ -12,7 +12,7 @@ from smooth_truths import SEALED, WRITTEN, smooth_log_loss
 
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost, valley
 from mnist_scaling.fitting.laws import get_law
-from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
+from mnist_scaling.fitting.laws.base import STEP, Array, Logs, middle
 from mnist_scaling.fitting.misfit.process import Axes
 from mnist_scaling.fitting.rows import Table, make_table
 
@@ -136,6 +136,11 @@ class Truth:
     cost: Cost
     log_c: Array
     """Budgets of the frontier, shape (`BUDGETS`,)."""
+
+
+def largest(logs: Logs) -> dict[str, float]:
+    """The corner of the largest of every input."""
+    return {name: float(x.max()) for name, x in logs.items()}
 
 
 @cache

@@ -7,10 +7,11 @@ import pytest
 
 from mnist_scaling.fitting.frontier.parametric import fit_cost, valley
 from mnist_scaling.fitting.laws import get_law
-from mnist_scaling.fitting.laws.base import Array, largest, local_slope
+from mnist_scaling.fitting.laws.base import Array, local_slope
 from mnist_scaling.fitting.misfit.posterior import Posterior, posterior_draws, surface
 from mnist_scaling.fitting.misfit.process import TREND, Axes, Shape, design, packed, products
 from mnist_scaling.fitting.rows import Table, make_table
+from mnist_scaling.fitting.slices import largest_cell
 from tests.fitting.tables import ADDITIVE, additive_optimum, grid
 from tests.fitting.tables import design as sizes
 
@@ -35,7 +36,7 @@ def bent(size: float, noise: float = 0.01) -> Table:
 def test_a_law_that_is_true_is_found_with_hardly_a_misfit() -> None:
     table = grid(noise=0.003)
     found, law = found_in(table), get_law("additive")
-    at = largest(table.logs(("N", "D")))
+    at = largest_cell(table)
     for variable in "ND":
         low, high = np.quantile(found.slope(at, variable), [0.005, 0.995])
         assert low < local_slope(law, law.internal(ADDITIVE)[None], at, variable)[0] < high
@@ -55,13 +56,13 @@ def test_a_law_that_is_true_is_found_with_hardly_a_misfit() -> None:
 def test_a_misfit_is_found_and_widens_intervals() -> None:
     straight, crooked = found_in(bent(0.0)), found_in(bent(0.05))
     assert np.quantile(crooked.misfit(), 0.025) > 0.01 > np.quantile(straight.misfit(), 0.975)
-    at = largest(bent(0.0).logs(("N", "D")))
+    at = largest_cell(bent(0.0))
     assert width(crooked.slope(at, "D")) > 1.5 * width(straight.slope(at, "D"))
 
 
 def test_what_lies_farther_away_is_doubted_more() -> None:
     table = bent(0.03)
-    corner = largest(table.logs(("N", "D")))
+    corner = largest_cell(table)
     beyond = np.log([1.0, 2.0, 8.0, 30.0])
     widths = [width(y) for y in found_in(table).log_loss({k: corner[k] + beyond / 2 for k in "ND"}).T]
     assert widths == sorted(widths)
@@ -70,7 +71,7 @@ def test_what_lies_farther_away_is_doubted_more() -> None:
 
 def test_draws_depend_on_the_generator_alone() -> None:
     table = grid(noise=0.03)
-    at = largest(table.logs(("N", "D")))
+    at = largest_cell(table)
     one, two = (surface(table, 20, np.random.default_rng(5)).slope(at, "N") for _ in range(2))
     other = surface(table, 20, np.random.default_rng(6)).slope(at, "N")
     assert len(one) == 20
@@ -98,7 +99,7 @@ def test_tables_of_other_kinds(name: str) -> None:
     inside = found.log_loss(logs)
     assert inside.shape == (60, len(loss))
     assert np.sqrt(np.mean((np.median(inside, axis=0) - np.log(loss)) ** 2)) < 0.02
-    assert np.isfinite(found.slope(largest(logs), "D")).all()
+    assert np.isfinite(found.slope(largest_cell(table), "D")).all()
 
 
 def test_the_covariance_of_the_surface_is_that_of_its_coefficients() -> None:

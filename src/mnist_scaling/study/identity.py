@@ -2,7 +2,8 @@
 
 The identity of a sweep is what differs from the defaults of the configuration, less its axes, its tuned keys and the
 keys that change no result. So a new field of the configuration, at its default, leaves every older study resumable,
-and a difference always has a name. study.json holds it, and every record of a run holds the run's whole configuration.
+and a difference always has a name. study.json holds it. Every record of a run holds the run's whole configuration, and
+is compared with its cell too, so that a default which has changed since is noticed.
 
 What a flag's remedy asks for is no other study: ranges and the cap on a run's length may grow, and trials, repeats and
 cells may be added.

@@ -7,11 +7,8 @@ needs that shares nothing with the sweep (`pack`, `unpack`). Our own training is
 function of anyone's Hydra application becomes one by `mnist_scaling.cell_task` (`app`).
 
 A job travels as plain values, and the task as a reference to the program by its module or file, which a worker imports
-once; only a function that lives in no file, such as a notebook's, is pickled whole.
-
-The identity of a study holds the program's name and the values that differ from the program's own defaults, less axes,
-tuned keys and `no_effect`. Every record holds all values, and is compared with its cell too: so a default that has
-changed since is noticed, and a new key with a default leaves older studies resumable.
+once; only a function that lives in no file, such as a notebook's, is pickled whole. What makes the runs of a program
+those of one study is in `study.identity`.
 """
 
 from __future__ import annotations

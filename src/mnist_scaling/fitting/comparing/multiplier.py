@@ -34,16 +34,6 @@ LARGEST = float(np.log(1e30))
 
 
 @dataclass(frozen=True)
-class Path:
-    """Sizes of each budget inside a box: where the frontier of an arm is looked for."""
-
-    log_c: Array
-    """Budgets, shape (BUDGETS,)."""
-    x: Array
-    """Log sizes, shape (BUDGETS, SIZES, variables)."""
-
-
-@dataclass(frozen=True)
 class Frontiers:
     """L*(C) of two arms in logarithms, and draws of it."""
 
@@ -66,8 +56,9 @@ class Multiplier(Interval):
     """Probability that b needs less compute than a, so that its loss is the lower one at C; NaN without draws."""
 
 
-def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> Path | None:
-    """Budgets and their sizes in the box between `low` and `high`; None where compute does not grow with each size.
+def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> tuple[Array, Array] | None:
+    """Where the frontier of an arm is looked for: budgets, shape (BUDGETS,), and log sizes of each in the box between
+    `low` and `high`, shape (BUDGETS, SIZES, variables); None where compute does not grow with each size.
 
     Compute is log C = k + sum_i kappa_i x_i, by least squares on the table's own C, or 6 N D where it has none.
     """
@@ -78,28 +69,27 @@ def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> P
     ends = constant + kappa @ low, constant + kappa @ high
     log_c = np.linspace(*ends, BUDGETS)
     if len(variables) == 1:
-        return Path(log_c, ((log_c - constant) / kappa[0])[:, None, None])
+        return log_c, ((log_c - constant) / kappa[0])[:, None, None]
     left = np.maximum(low[0], (log_c - constant - kappa[1] * high[1]) / kappa[0])
     right = np.minimum(high[0], (log_c - constant - kappa[1] * low[1]) / kappa[0])
     first = left[:, None] + (right - left)[:, None] * np.linspace(0, 1, SIZES)
     second = (log_c[:, None] - constant - kappa[0] * first) / kappa[1]
-    return Path(log_c, np.stack([first, second], axis=-1))
+    return log_c, np.stack([first, second], axis=-1)
 
 
 def frontiers(surfaces: Surfaces, noise: Array) -> Frontiers | None:
     """L*(C) of both arms from their surfaces and noise of `ArmNoise.draw`; None where a table says nothing of cost."""
     cells = surfaces.cells
-    paths = [path(table, cells.variables, *cells.corners) for table in cells.tables]
-    if paths[0] is None or paths[1] is None:
+    a, b = (path(table, cells.variables, *cells.corners) for table in cells.tables)
+    if a is None or b is None:
         return None
     y, draws = [], []
-    for way, solve in zip(paths, surfaces.solve, strict=True):
-        assert way is not None
-        values = surfaces.basis(way.x)
+    for (_, x), solve in zip((a, b), surfaces.solve, strict=True):
+        values = surfaces.basis(x)
         y.append(lowest(values @ (solve @ surfaces.y)))
         coefficients = (surfaces.y + noise) @ solve.T
         draws.append(lowest(np.tensordot(coefficients, values, axes=(1, 2))))
-    return Frontiers((paths[0].log_c, paths[1].log_c), (y[0], y[1]), (draws[0], draws[1]))
+    return Frontiers((a[0], b[0]), (y[0], y[1]), (draws[0], draws[1]))
 
 
 def lowest(values: Array) -> Array:

@@ -229,11 +229,6 @@ STEP = 1e-4
 """Half of the distance in log x of the central difference."""
 
 
-def largest(logs: Logs) -> dict[str, float]:
-    """The corner of the largest of every input."""
-    return {name: float(x.max()) for name, x in logs.items()}
-
-
 def middle(logs: Logs) -> dict[str, float]:
     """The geometric middle of every input's range."""
     return {name: float((x.max() + x.min()) / 2) for name, x in logs.items()}

@@ -1,7 +1,6 @@
-"""How long a run trains, and so what D and C mean. A new regime is a class here, in passes.py where all of its batches
-are known beforehand and else in a file of its own, its name in `REGIMES`, and one file in conf/regime/.
+"""How long a run trains, and so what D and C mean: every regime by its name.
 
-A regime answers seven questions (`passes.Regime`):
+A regime answers seven questions (`passes.Regime`); CONTRIBUTING.md says where a new one goes.
 
     what to train on           `n_train`: how many of the subset's images are used
     how long                   `n_seen`: how many images are processed, D
@@ -10,9 +9,6 @@ A regime answers seven questions (`passes.Regime`):
     which weights count        those of the run's model when `train` returns; `Run.restore` brings back others
     which schedule is usual    its file in conf/regime/; those that it can work with: `schedules`
     what to record             the `RunOutcome` that `train` returns
-
-Regimes whose batches are all known beforehand are `passes.Passes`: they say how many examples and passes,
-and inherit the rest.
 """
 
 from __future__ import annotations
