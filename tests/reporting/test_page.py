@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mnist_scaling.reporting import figure_files, figures
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.text import Missing, power_of_ten
+from mnist_scaling.reporting.words.report_words import opening
 from tests.reporting.builder import load, refit, replace_cells
 
 pytestmark = pytest.mark.slow
@@ -313,10 +315,38 @@ def test_a_study_that_is_not_fitted_has_a_page_of_its_cells(copy: Path, tmp_path
     (copy / "fits.json").unlink()
     cells = pd.read_csv(copy / "cells.csv").head(1)
     cells.to_csv(copy / "cells.csv", index=False)
-    text, _ = render(copy, tmp_path / "figures", only={"pairs", "hold_out", "loss_vs_data"})
+    alone = {"isoflop", "what_tuning_changed", "best_settings"}
+    text, _ = render(copy, tmp_path / "figures", only={"pairs", "hold_out", "loss_vs_data", *alone})
     Page(text)
+    assert text.count("because one cell shows no slope") >= 3 + len(alone)  # and not: run `fit`, which refuses
+    assert "fits.json in" not in text
+    assert "run it" not in text
     assert "No law is fitted, because one cell shows no slope: give an axis more values." in text
     assert 'id="what-if"' not in text
     words = re.sub(r"<(svg|style|script).*?</\1>", "", text, flags=re.DOTALL)
     assert "nan" not in words.lower().split()
     assert set(re.findall(r'<tr data-cell="(\d+)"', text)) == {"0"}
+
+
+def test_the_page_of_a_program_of_ones_own_with_small_losses_says_how_large_they_are(make: Callable[..., Path]) -> None:
+    folder = make(noise=0.03)
+    for table in (folder / "cells.csv", folder / "trials.csv"):
+        rows = pd.read_csv(table)
+        rows[[c for c in rows if "loss" in c]] *= 0.01
+        if table.name == "cells.csv":
+            rows[["flops", "test_error", "test_error_se"]] = None
+            replace_cells(folder, rows)
+        else:
+            rows.to_csv(table, index=False)
+    refit(folder)
+    text, _ = render(folder, folder / "figures", only={"loss_map", "loss_vs_compute"})
+    cells = text[text.index('id="cells"') :]
+    shown = re.findall(r"<td>(0\.\d+)(?: ± (0\.\d+))?</td>", cells)
+    assert shown
+    assert all(float(part) for pair in shown for part in pair if part)
+    assert "FLOPs</button>" not in cells
+    assert "test error (%)" not in cells
+    assert "The table names no training FLOPs." in text
+    study = load(folder)
+    of_n = replace(study, axes=("width", "n"), cells=study.cells.assign(n=study.cells["data_fraction"]))
+    assert "16 cells (4 widths × 4 values of n);" in opening(of_n)[0]

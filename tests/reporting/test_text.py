@@ -48,6 +48,21 @@ def test_an_interval_is_printed_whole_and_never_broken_over_lines() -> None:
     assert text.estimate(Interval()) == "—"
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (0.05491, 0.00042, "0.0549 ± 0.0004"),
+        (0.000264, 0.0000449, "0.000264 ± 0.000045"),  # not 0.0003 ± 0.0000
+        (0.0058, math.nan, "0.00580"),
+        (2.5e-8, 1e-9, "2.5e−08 ± 1e−09"),
+        (math.nan, math.nan, "—"),
+        (-1.5, 0.25, "−1.5000 ± 0.2500"),
+    ],
+)
+def test_a_small_loss_keeps_its_digits_and_those_of_its_error(value: float, error: float, shown: str) -> None:
+    assert text.loss(value, error) == shown
+
+
 def test_an_end_that_a_file_can_not_hold_is_open_in_every_form() -> None:
     """An infinite end is null in JSON."""
     found = read(Interval, {"value": 2.0, "low": 1.2, "high": None})

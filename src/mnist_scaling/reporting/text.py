@@ -86,6 +86,14 @@ def three_digits(value: float) -> str:
     return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else DASH
 
 
+def loss(value: float, error: float = math.nan) -> str:
+    """A loss with its standard error, in four decimals, or three digits where it is small: 0.000264 ± 0.000045."""
+    if not math.isfinite(value):
+        return DASH
+    form = f".{max(4, 2 - math.floor(math.log10(abs(value))))}f" if 1e-6 <= abs(value) < 1e4 else ".3g"
+    return " ± ".join(f"{x:{form}}" for x in (value, error) if math.isfinite(x)).replace("-", "−")
+
+
 def one_decimal(value: float) -> str:
     """An AICc: −29.2."""
     return f"{value:.1f}".replace("-", "−") if math.isfinite(value) else DASH

@@ -58,7 +58,8 @@ def best_settings(study: Study) -> BestSettings | Missing:
     """Best settings and their laws, from `settings_laws` of fits.json."""
     record = study.fits.settings_laws
     if record is None or record.status != OK:
-        return Missing(record.status if record else "Laws of the best settings are fitted by `fit`: run it.")
+        why = study.fits.why or "Laws of the best settings are fitted by `fit`: run it."
+        return Missing(record.status if record else why)
     rows = [panels for key, one in record.keys.items() if (panels := _panels(study, record, key, one))]
     without = [f"{label(key)} ({_within(one.status)})" for key, one in record.keys.items() if not one.laws]
     if not rows:

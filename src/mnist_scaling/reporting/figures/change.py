@@ -49,7 +49,7 @@ def change(study: Study) -> Change | Missing:
     record = study.fits.tuning_change
     if record is None:
         named = layout.name_argument(study.folder)
-        return Missing(f"Both grids are compared by `python -m mnist_scaling.fit {named}`: run it.")
+        return Missing(study.fits.why or f"Both grids are compared by `python -m mnist_scaling.fit {named}`: run it.")
     if record.status != OK:
         return Missing(record.status)
     table = pd.DataFrame(record.cells, columns=["row", "N", "D", *SOURCES, "tuned_se"]).set_index("row").astype(float)

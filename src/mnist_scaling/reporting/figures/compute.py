@@ -48,6 +48,8 @@ class Compute:
 def compute(study: Study) -> Compute | Missing:
     """Loss against training FLOPs with the frontier of fits.json."""
     rows = study.cells.dropna(subset=["loss", "C"])
+    if rows.empty and study.cells["loss"].notna().any():
+        return Missing("The table names no training FLOPs.")
     if rows["C"].nunique() < 2:
         return Missing(f"Fewer than two cells with different compute have a {study.call('loss')}.")
     size = study.roles.size
@@ -119,7 +121,8 @@ def isoflops(study: Study) -> View | Missing:
     isoflop = study.fits.frontier.get("isoflop")
     records = isoflop.extra.get("curves") if isoflop else None
     if isoflop is None or not records:
-        return Missing(f"No isoFLOP curve: {isoflop.status if isoflop else '`fit` looks for them'}.")
+        why = isoflop.status if isoflop else study.fits.why or "`fit` looks for them"
+        return Missing(f"No isoFLOP curve: {why.rstrip('.')}.")
     records = sorted(records, key=lambda one: one["C"])
     curves = [_isoflop(one) for one in records]
     kinds = pd.Series([one.get("quality", "") for one in records]).value_counts()

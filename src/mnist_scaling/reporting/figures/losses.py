@@ -213,7 +213,7 @@ def draw_loss_map(data: LossMap) -> Figure:
     axes = figure.subplots()
     losses = data.table.to_numpy()
     norm = LogNorm(np.nanmin(losses), np.nanmax(losses) * 2.5)
-    words = np.vectorize(lambda loss: number(loss, 2), otypes=[str])(losses)
+    words = np.array([[f"{x:.2g}" if 1e-4 <= x < 1e-2 else number(x, 2) for x in row] for row in losses.tolist()])
     sns.heatmap(
         data.table, ax=axes, norm=norm, cmap=sns.color_palette("light:#7a5195", as_cmap=True), cbar=False, fmt="",
         annot=words if losses.shape[1] <= MOST_COLUMNS else False, linewidths=1.5, linecolor="white",

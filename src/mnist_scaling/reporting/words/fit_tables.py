@@ -301,7 +301,7 @@ def future_table(fits: Fits) -> TextTable | None:
     rows = [
         [
             f"1/{one.reach:g} ({one.seen} rows)", ", ".join(f"{k} {count(v)}" for k, v in one.at.items() if k in "ND"),
-            one.predicted, decimals(one.measured), "yes" if one.inside else "NO",
+            one.predicted, digits(Interval(one.measured))(one.measured), "yes" if one.inside else "NO",
         ]
         for one in foreseen
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from mnist_scaling.reporting.text import (
     duration,
     estimate,
     listing,
+    loss,
     number,
     plural,
     power,
@@ -34,7 +36,7 @@ def opening(study: Study) -> list[Markup]:
     """The first paragraph, sentence by sentence: the grid, the runs, their cost, the best cell."""
     cells = study.cells
     varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
-    grid = " × ".join(plural(n, label(a)) for a, n in varying)
+    grid = " × ".join(plural(n, label(a)) if len(label(a)) > 1 else f"{n} values of {label(a)}" for a, n in varying)
     sizes = [f"{span(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
     sizes = sizes[:2] if study.is_study else sizes
     what = plural(len(cells), "cell" if study.is_study else "row") + (f" ({grid})" if grid else "")
@@ -48,13 +50,11 @@ def opening(study: Study) -> list[Markup]:
         out += _how_tuned(study)
     best = cells.loc[cells["loss"].idxmin()] if cells["loss"].notna().any() else None
     if best is not None:
-        form = _form(best["loss"])
-        se = f" ± {best['se']:{form}}" if best["se"] > 0 else ""
         error = best.get("test_error", float("nan"))
         wrong = f", {100 * error:.2f} % of test images wrong" if study.is_study and error == error else ""
-        lowest = f"{best['loss']:{form}}"
+        lowest = loss(best["loss"], best["se"] if best["se"] > 0 else math.nan)
         cell = f"{study.label(best)}{wrong}"
-        out.append(Markup("The lowest {} is {}{} ({}).").format(study.call("loss"), lowest, se, cell))
+        out.append(Markup("The lowest {} is {} ({}).").format(study.call("loss"), lowest, cell))
     return out + [Markup("{}.").format(note.rstrip(".")) for note in study.fits.data.notes]
 
 
@@ -221,9 +221,9 @@ def cell_table(study: Study) -> TextTable:
                 count(row["n_seen"]),
                 power_of_ten(row["flops"]),
                 *(row[k] if isinstance(row[k], str) else _known(row[k], ".3g") for k in study.tuned),
-                _known(row["val_loss"], _form(row["val_loss"])),
-                _with_error(row["repeat_val_loss"], row["repeat_val_loss_se"], _form(row["repeat_val_loss"])),
-                _with_error(row["test_loss"], row["test_loss_se"], _form(row["test_loss"])),
+                loss(row["val_loss"]),
+                loss(row["repeat_val_loss"], row["repeat_val_loss_se"]),
+                loss(row["test_loss"], row["test_loss_se"]),
                 _with_error(percent["test_error"], percent["test_error_se"], ".2f"),
                 f"{row['n_trials']:.0f} + {row['n_repeats']:.0f}",
                 *(_known(100 * row[k], ".1f") for k in ("expected_gain", "noise")),
@@ -233,6 +233,10 @@ def cell_table(study: Study) -> TextTable:
     head = [*map(label, study.axes), "N", "D", "FLOPs", *map(label, study.tuned)]
     head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs"]
     head += ["gain of 10 more trials (%)", "seed noise (%)", "notes"]
+    for absent in ("FLOPs", "test error (%)"):  # a program of one's own may not count them
+        if all(row[head.index(absent)] == DASH for row in rows):
+            rows = [[*row[: head.index(absent)], *row[head.index(absent) + 1 :]] for row in rows]
+            head.remove(absent)
     note = (
         f"Losses{' in nats per example' * bool(study.unit)}, mean over repeats ± one standard error. Runs: trials + "
         "repeats. The gain is "
@@ -246,12 +250,7 @@ def seed_table(study: Study) -> TextTable:
     runs = study.runs(study.cells, REPEAT, COMPLETE, DIVERGED, FAILED).sort_index(kind="stable")
     losses = ["val_loss", "test_loss", "test_error"]
     rows = [
-        [
-            study.label(row),
-            _known(row["seed"], ".0f"),
-            *(_known(row[k], _form(row[k])) for k in losses),
-            row["state"].lower(),
-        ]
+        [study.label(row), _known(row["seed"], ".0f"), *(loss(row[k]) for k in losses), row["state"].lower()]
         for row in runs.to_dict("records")
     ]
     return TextTable(["cell", "seed", *map(label, losses), "state"] if rows else [], rows, ids=[*map(str, runs.index)])
