@@ -120,7 +120,7 @@ def test_multiplicative_law_has_no_frontier_of_its_own():
     found = result.frontier["parametric"]
     assert found.status.startswith("no best size: ")
     assert np.isnan(found.intervals["N_exponent"].value)
-    assert result.headline.N_exponent.why.startswith("No optimum: ")
+    assert result.headline.N_exponent.why.startswith("No best size: ")
 
 
 def test_cost_model_is_recovered():

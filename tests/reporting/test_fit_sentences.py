@@ -236,7 +236,11 @@ def test_a_size_is_named_by_the_models_beside_it() -> None:
 
 
 def test_a_size_far_beyond_the_models_is_said_to_be_read_off_their_costs() -> None:
-    found = replace(fits(**KNOWN), data=DataRecord(sizes={"width 2": 1e3, "width 4": 4e3}))
+    found = replace(
+        fits(**KNOWN),
+        data=DataRecord(sizes={"width 2": 1e3, "width 4": 4e3}),
+        settings={"bootstrap": {"level": 0.95}},
+    )
     far = "above width 4, N read off the costs of the table, perhaps far off"
     assert [beside(found, n, read_off=True) for n in (1.5e4, 1.7e4)] == ["above width 4", far]
     assert beside(found, 1.7e4) == "above width 4", "a size that somebody gives"

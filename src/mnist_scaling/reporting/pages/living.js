@@ -174,7 +174,7 @@ function whatIf({ C, reach, loss, N, floor, cells }) {
     const dots = points.map(([c, v, cell]) => `<circle data-cell="${cell}" cx="${x(c)}" cy="${y(v)}" r="2.6"/>`);
     svg.innerHTML += `${across.join("")}${up.join("")}${dots.join("")}<path d="M${x(C[top])} 20V168"/>`;
   }
-  for (const one of [section, ...all('[href="#what-if"]')]) one.hidden = false;
+  for (const one of all(".what-if")) one.hidden = false;
   redraw();
 }
 const draws = document.getElementById("draws");

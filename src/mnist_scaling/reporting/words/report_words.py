@@ -264,11 +264,6 @@ def _trouble(row: Mapping[Any, Any]) -> str:
     return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
 
 
-def _form(loss: float) -> str:
-    """How a loss and its error are shown: 0.0644, but 0.000313 and 1.23e+05."""
-    return ".4f" if 0.01 <= loss < 1e4 else ".3g"
-
-
 def _known(value: float, form: str) -> str:
     return DASH if pd.isna(value) else format(value, form)
 
