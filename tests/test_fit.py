@@ -603,6 +603,10 @@ def test_two_tables_of_one_folder_keep_their_fits(in_process, tmp_path):
         assert code == 0, err
     kept = {path.name: json.loads(path.read_text())["data"]["table"] for path in tmp_path.glob("*.json")}
     assert kept == {"fits.json": "b.csv", "fits-a.json": "a.csv"}
+    code, out, err = in_process(f"table={tmp_path / 'a.csv'}", *COLUMNS, "bootstrap.draws=10", "format=json")
+    assert code == 0, err
+    assert json.loads(out)["data"]["table"] == "a.csv"
+    assert "was the fit of b.csv, and is kept as fits-b.json" in err
 
 
 def test_identical_losses_select_no_law(in_process, tmp_path):

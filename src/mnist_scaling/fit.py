@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -119,7 +120,8 @@ def _keep_another_tables(path: Path, table: Path) -> None:
         before = ((read_json(path) or {}).get("data") or {}).get("table")
         if before and (other := (path.parent / before).resolve()) != table.resolve() and other.is_file():
             kept = path.replace(path.with_name(f"{path.stem}-{other.stem}{path.suffix}"))
-            print(f"Note: {path} was the fit of {before}, and is kept as {kept.name}; out=FOLDER keeps them apart.")
+            said = f"Note: {path} was the fit of {before}, and is kept as {kept.name}; out=FOLDER keeps them apart."
+            print(said, file=sys.stderr)  # format=json is all that stdout holds
 
 
 def _arms(source: Source, config: FitConfig) -> list[Fits]:

@@ -350,3 +350,19 @@ def test_the_page_of_a_program_of_ones_own_with_small_losses_says_how_large_they
     study = load(folder)
     of_n = replace(study, axes=("width", "n"), cells=study.cells.assign(n=study.cells["data_fraction"]))
     assert "16 cells (4 widths × 4 values of n);" in opening(of_n)[0]
+
+
+def test_a_study_whose_cells_are_not_repeated_yet_has_a_page(copy: Path, tmp_path: Path) -> None:
+    """As a sweep leaves it that is stopped while its cells are tuned."""
+    (copy / "fits.json").unlink()
+    cells = pd.read_csv(copy / "cells.csv")
+    cells[[c for c in cells if c.startswith(("test_", "repeat_"))]] = None
+    cells["n_repeats"] = 0
+    cells.to_csv(copy / "cells.csv", index=False)
+    trials = pd.read_csv(copy / "trials.csv")
+    trials[trials["stage"] == "trial"].to_csv(copy / "trials.csv", index=False)
+    text, shown = render(copy, tmp_path / "figures", only={plot.name for plot in figures.FIGURES})
+    Page(text)
+    assert "loss_map" in {one.plot.name for one in shown if one.svg is None}
+    assert "0 of them measured" in text
+    assert "its best setting not repeated yet" in text

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from mnist_scaling.study.console import clock
-from mnist_scaling.tuning.sweep.announcement import CellLeft, StudyProgress
+from mnist_scaling.tuning.sweep.announcement import CellLeft, StudyProgress, grid_of
 from mnist_scaling.tuning.sweep.forecast import BUSY
 
 
@@ -44,6 +44,26 @@ def test_a_terminal_of_80_columns_shows_everything() -> None:
     last = out.getvalue().split("\r")[-1]
     for shown in (" left", "%", "tuned 0/202", "repeated 0/202", "best 0.5000"):
         assert shown in last
+
+
+def test_a_terminal_shows_the_state_of_every_cell() -> None:
+    cells = {f"width={w} data_fraction={f}": CellLeft(2, 1, 1.0) for w in (4, 16) for f in (0.5, 1.0)}
+    out = io.StringIO()
+    progress = StudyProgress(cells, 2, Console(file=out, width=80, force_terminal=True))
+    for name in list(cells)[:3]:
+        progress.cells[name].begun = True
+    with progress.bar:
+        for stage in ("trial", "trial", "repeat"):
+            progress.seen(stage, "width=4 data_fraction=0.5", 0.5)
+        for stage in ("trial", "trial"):
+            progress.seen(stage, "width=4 data_fraction=1.0", 0.5)
+        grid = "width=4  ✓ ▪\nwidth=16 ▸ ·\n· queued  ▸ tuning  ▪ repeating  ✓ done"
+        assert grid_of(progress.cells) == grid
+        progress.bar.refresh()
+    assert grid in "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    assert grid_of({"width=4": CellLeft(1, 0, 1.0)}).startswith(" ·\n")
+    assert not grid_of(cells, width=20)
+    assert not grid_of({f"a={i} b=1": CellLeft(1, 0, 1.0) for i in range(17)})
 
 
 def replayed(seconds: dict[str, list[float]], cells: dict[str, CellLeft], workers: int = 1) -> StudyProgress:

@@ -176,6 +176,8 @@ def loss_map(study: Study) -> LossMap | Missing:
     size, data, cells = study.roles.size, study.roles.data, study.cells.dropna(subset=["N", "D"])
     if size is None or data is None or cells[[size, data]].nunique().min() < 2:
         return Missing("A map of the cells needs model size and data size to vary.")
+    if study.cells["loss"].isna().all():
+        return Missing(f"No cell has a {study.call('loss')}.")
     if cells[[size, data]].nunique().max() > MOST_LEVELS or cells.duplicated([size, data]).any():
         return Missing(f"The cells form no grid of at most {MOST_LEVELS} levels with one cell at each size and data.")
     order: Any = {"index": size, "columns": data}

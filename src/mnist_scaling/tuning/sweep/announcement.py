@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.text import Text
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
@@ -91,6 +92,15 @@ class CellLeft:
     repeats: int
     cost: float
     """Predicted seconds of one run."""
+    begun: bool = False
+    """Whether a run of it was handed to a worker."""
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`."""
+        if self.trials + self.repeats <= 0:
+            return "done"
+        return "queued" if not self.begun else "tuning" if self.trials > 0 else "repeating"
 
     @property
     def work(self) -> float:
@@ -99,8 +109,40 @@ class CellLeft:
         return max(self.trials + self.repeats, 0) * self.cost
 
 
+STATES = {"queued": "·", "tuning": "▸", "repeating": "▪", "done": "✓"}
+MOST_ROWS = 16
+"""Of a grid on a terminal; a larger one has the bar alone."""
+
+
+def grid_of(cells: Mapping[str, CellLeft], width: int = 80) -> str:
+    """A mark for the state of each cell, one row per value of the first axis; empty where they are too many."""
+    rows: dict[str, str] = {}
+    for name, cell in cells.items():
+        first, _, others = name.partition(" ")
+        row = first if others else ""
+        rows[row] = rows.get(row, "") + f" {STATES[cell.state]}"
+    longest = max(map(len, rows), default=0)
+    lines = [f"{row:{longest}}{marks}" for row, marks in rows.items()]
+    lines.append("  ".join(f"{mark} {state}" for state, mark in STATES.items()))
+    return "\n".join(lines) if len(rows) <= MOST_ROWS and max(map(len, lines)) <= width else ""
+
+
+class _BarAndGrid(Progress):
+    """The bar, and below it the cells while some of them are left."""
+
+    def __init__(self, cells: Mapping[str, CellLeft], *shown: ProgressColumn, console: Console) -> None:
+        self.cells, self.screen = cells, console
+        super().__init__(*shown, console=console, disable=not console.is_terminal)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        left = any(cell.state != "done" for cell in self.cells.values())
+        if left and (grid := grid_of(self.cells, self.screen.width)):
+            yield Text(grid)
+
+
 class StudyProgress:
-    """One bar over all runs of a study on a terminal; elsewhere `line` prints a line now and then.
+    """One bar over all runs of a study, and its cells, on a terminal; elsewhere `line` prints a line now and then.
 
     The time left is max(W, workers * longest) / v. W is the work that is left, in predicted seconds, longest the most
     of it in one cell, whose trials wait for each other, and v the work that was done per second so far.
@@ -114,7 +156,7 @@ class StudyProgress:
         self._best = inf
         self._done, self._started = 0.0, time.monotonic()
         shown = TextColumn("[bold]{task.fields[left]}"), BarColumn(bar_width=10), TextColumn("{task.fields[text]}")
-        self.bar = Progress(*shown, console=self.console, disable=not self.console.is_terminal)
+        self.bar = _BarAndGrid(self.cells, *shown, console=self.console)
         self._task = self.bar.add_task("", total=1.0)
         self._draw()
 

@@ -126,6 +126,7 @@ class Driver:
 
     def _submit(self, jobs: Sequence[Job], room: int | None) -> int | None:
         for job in jobs:
+            self.progress.cells[job.cell].begun = True
             self._running[self._workers.submit(job)] = job
         return None if room is None else room - len(jobs)
 
