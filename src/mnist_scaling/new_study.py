@@ -1,10 +1,9 @@
 """A study that fits a time, before anything has run: how fast runs are here, the grid, and the file of its experiment.
 
-    seconds = start and end + (pace * predicted + overhead * runs) / cores, but no less than the longest chain of runs
     ln L = law + g + e        var of a slope = t' (1 + Z' V^-1 Z)^-1 t        V = luck^2 + seed^2 / repeats
 
-`predicted` are seconds of a run on an idle core with its untuned setting (`Task.cost`). The pace holds this machine,
-its other load, and what tuning does to the batch size: it is that of a small study, which is run for it and deleted.
+Its time is start and end, and `forecast.seconds` of its runs. The pace of these holds this machine, its other load, and
+what tuning does to the batch size: it is that of a small study, which is run for it and deleted.
 
 Of the studies that fit the one is taken whose intervals of both slopes are narrowest. Z are the gradients of a usual
 law and the waves of a usual misfit (`fitting.misfit.process`) at the cells, scaled to their prior standard deviations,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -90,16 +90,15 @@ class Table:
         def cut(a: Array | None) -> Array | None:
             return None if a is None else a[where]
 
-        return Table(
-            self.loss[where],
-            {k: v[where] for k, v in self.inputs.items()},
-            cut(self.se),
-            cut(self.repeats),
-            self.rows[where],
-            tuple(self.flags[i] for i in where),
-            {k: {c: v[where] for c, v in group.items()} for k, group in self.conventions.items()},
-            self.examples,
-            self.tuned,
+        return replace(
+            self,
+            loss=self.loss[where],
+            inputs={k: v[where] for k, v in self.inputs.items()},
+            se=cut(self.se),
+            repeats=cut(self.repeats),
+            rows=self.rows[where],
+            flags=tuple(self.flags[i] for i in where),
+            conventions={k: {c: v[where] for c, v in group.items()} for k, group in self.conventions.items()},
         )
 
     def folded(self, keys: Sequence[str] = ()) -> Table:
@@ -200,16 +199,15 @@ def _mean_cells(table: Table, first: np.ndarray, cell: np.ndarray, kept: np.ndar
     for row in np.flatnonzero([bool(f) for f in table.flags]):
         marks[cell[row]] |= dict.fromkeys(table.flags[row])
     inputs = {k: np.exp(mean(np.log(v))) if k == "C" else v[first] for k, v in table.inputs.items()}
-    return Table(
-        loss,
-        inputs,
-        se if np.isfinite(se).any() else None,
-        np.where(several, number, one),
-        table.rows[first],
-        tuple(tuple(m) for m in marks),
-        {k: {c: np.exp(mean(np.log(v))) for c, v in group.items()} for k, group in table.conventions.items()},
-        table.examples,
-        table.tuned,
+    return replace(
+        table,
+        loss=loss,
+        inputs=inputs,
+        se=se if np.isfinite(se).any() else None,
+        repeats=np.where(several, number, one),
+        rows=table.rows[first],
+        flags=tuple(tuple(m) for m in marks),
+        conventions={k: {c: np.exp(mean(np.log(v))) for c, v in g.items()} for k, g in table.conventions.items()},
     )
 
 
@@ -234,13 +232,12 @@ def make_table(
     source: str = "the table",
     rows: np.ndarray | None = None,
     headers: Mapping[str, str] | None = None,
-    tuned: bool | None = None,
 ) -> Table:
     """Check plain arrays and make a `Table` of them; rows with an empty number are left out by the caller.
 
     Parameters
     ----------
-    loss, inputs, se, repeats, flags, conventions, tuned
+    loss, inputs, se, repeats, flags, conventions
         As in `Table`.
     source : str
         What errors call the table.
@@ -273,7 +270,6 @@ def make_table(
         np.arange(len(loss)) if rows is None else rows,
         tuple(tuple(f) for f in flags),
         {k: {c: np.asarray(v, float) for c, v in g.items()} for k, g in (conventions or {}).items()},
-        tuned=tuned,
     )
 
 

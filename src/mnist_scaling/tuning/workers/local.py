@@ -31,8 +31,7 @@ class LocalWorkers(Workers):
     """Processes of this machine, one job each at a time, handed the next as soon as it is free; GPUs are taken in turn.
 
     Every process has a pipe and a thread of its own and shares no lock with another, so that one that is killed at any
-    moment, even while it starts, takes nothing but its job with it. (loky breaks the whole pool then; pebble keeps it,
-    but not when the process was starting.)
+    moment, even while it starts, takes nothing but its job with it (docs/architecture.md says what other pools do).
     """
 
     def __init__(self, application: Application, n: int, gpus: Sequence[str] = ()) -> None:
