@@ -369,6 +369,10 @@ def test_an_answer_is_trusted_as_far_as_its_cells_and_its_scale_and_names_number
     )
     assert of_number(wide["a"]).reasons == ["± 15 % at 4 times as much"]
     assert of_number(replace(known["a"], doubtful="may be 0")) == Trust("fair", ["may be 0"])
+    near = Number(Interval(-0.02, -0.05, 0.002), "power")  # whose effect is known to 4 %, and whose sign is not
+    assert of_number(near) == Trust("fair", ["may be 0"])
+    assert of_number(replace(near, verdict="equivalent")).trust == "high"
+    assert of_number(replace(near, interval=Interval(0.0, -0.002, 0.002))).trust == "high"
     assert trusted({}, rows.assign(tuned=["yes"] * 8 + ["no"] * 2))[1] == "80 % of the cells of a are certified tuned"
     assert trusted({}, rows.assign(flags=[SEARCH_EDGE] * 2 + [None] * 8)) == ("fair", "flagged search_edge")
     assert trusted({}, rows, FULL, Flag(NOT_PAIRED, "…"), Flag(CELLS_LEFT_OUT, "…")) == ("fair", "flagged not_paired")

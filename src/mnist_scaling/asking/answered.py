@@ -17,7 +17,7 @@ from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.reporting.documents.fits_json import Trust
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import decimals, estimate, factor, number, three_digits
-from mnist_scaling.reporting.words.in_short import FAIR, LOW, doubt, few_inside, graded, of_arms, reach
+from mnist_scaling.reporting.words.in_short import CLOSE, FAIR, LOW, doubt, few_inside, graded, of_arms, reach
 from mnist_scaling.study.files import checksum
 from mnist_scaling.study.tables.csv_table import read_study_table
 
@@ -101,8 +101,10 @@ def of_number(one: Number) -> Trust:
     if not one.interval.known:
         return Trust(LOW, ["these cells do not tell it"])
     at = "" if one.factor else f" at {TIMES:g} times as much"
-    own = [(FAIR, one.doubtful)] * bool(one.doubtful)
-    return graded((doubt(f"{{}}{at}", reach(one.interval, one.factor)) or own) + few_inside(one.inside))
+    far = reach(one.interval, one.factor)
+    zero = "may be 0" * (not one.factor and not one.verdict and one.interval.holds(0) and far > CLOSE / 10)
+    own = [(FAIR, one.doubtful or zero)] * bool(one.doubtful or zero)
+    return graded((doubt(f"{{}}{at}", far) or own) + few_inside(one.inside))
 
 
 def fill(sentence: str, findings: Findings, brief: bool = False) -> str:
