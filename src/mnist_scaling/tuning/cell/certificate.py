@@ -82,7 +82,7 @@ def pooled_noise(cells: Sequence[Sequence[float]]) -> float | None:
     return float(np.sqrt(np.average([np.var(x, ddof=1) for x in several], weights=freedom)))
 
 
-def importances(space: Mapping[str, BaseDistribution], trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:
+def importances(space: Mapping[str, BaseDistribution], trials: Sequence[Trial]) -> dict[str, float]:
     """Share of the variance of the loss that each tuned key explains: fANOVA (Hutter et al. 2014), sums to 1.
 
     Over the better half of the finished trials where they are many: what matters near the optimum is the question.
@@ -100,5 +100,5 @@ def importances(space: Mapping[str, BaseDistribution], trials: Sequence[Trial], 
     temporary.add_trials([create_trial(params=dict(t.params), distributions=dict(space), value=t.value) for t in done])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        shares = get_param_importances(temporary, evaluator=FanovaImportanceEvaluator(seed=seed, n_trees=16))
+        shares = get_param_importances(temporary, evaluator=FanovaImportanceEvaluator(seed=0, n_trees=16))
     return {key: float(share) for key, share in shares.items()}
