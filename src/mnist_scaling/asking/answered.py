@@ -102,8 +102,8 @@ def of_number(one: Number) -> Trust:
         return Trust(LOW, ["these cells do not tell it"])
     at = "" if one.factor else f" at {TIMES:g} times as much"
     far = reach(one.interval, one.factor)
-    zero = "may be 0" * (not one.factor and not one.verdict and one.interval.holds(0) and far > CLOSE / 10)
-    own = [(FAIR, one.doubtful or zero)] * bool(one.doubtful or zero)
+    zero = not one.factor and not one.verdict and one.interval.holds(0) and far > CLOSE / 10
+    own = [(FAIR, one.doubtful or "may be 0")] if one.doubtful or zero else []
     return graded((doubt(f"{{}}{at}", far) or own) + few_inside(one.inside))
 
 

@@ -130,7 +130,9 @@ def extrapolated(cells: pd.DataFrame, column: str, axes: Mapping[str, float]) ->
 def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell of the lowest predicted loss of those that take no more than this compute."""
     flops, costs = float(target["flops"]), of.costs["flops"]
-    require(len(target) == 1, "`target.flops` must stand alone, because it chooses the rest: leave the others out.")
+    others = ", ".join(f"target.{k}" for k in target if k != "flops")
+    rule = "`target.flops` must stand alone, because it chooses the rest"
+    require(not others, f"{rule}, but got {others}, too: leave that out.")
     rule = f"`target.flops` must not lie below the smallest compute that was measured, {costs.min():.4g}"
     require(not flops < costs.min(), f"{rule}, but got {flops:.4g}: raise it.")
     if of.model.inputs == ("C",) or (of.model.ray is not None and not of.is_study):
