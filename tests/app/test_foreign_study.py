@@ -78,3 +78,5 @@ def test_the_study_is_fitted_and_another_configuration_refused(folder: Path, pre
     said = run(preforked, folder, str(APP), "-m", *SWEEP, "seed=1", code=1)
     assert "Error: The cells of a study must share all settings but its axes" in said
     assert "seed was 0 and is now 1" in said
+    known = json.loads((folder / "multirun/mine/study.json").read_text())["command"]
+    assert f"It was made by `{known}`." in said

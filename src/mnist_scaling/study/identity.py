@@ -208,10 +208,11 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
         unlike += differences(groups[name], identity.groups[name], defaults, left_out)
     unlike += differences(record["method"], identity.method, {})
     if unlike:
+        made = f" It was made by `{study[COMMAND]}`." if COMMAND in study else ""
         raise InputError(
             f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: "
             f"{', '.join(dict.fromkeys(unlike))}; set it back, sweep it as an axis, or give the new study another "
-            f"`name=`. (Ranges and {CAP} may grow, trials, repeats and cells may be added.)"
+            f"`name=`. (Ranges and {CAP} may grow, trials, repeats and cells may be added.){made}"
         )
     common = {k: identity.settings.get(k, v) for k, v in record["settings"].items() if k not in varying}
     ranges = {k: identity.ranges.get(k, v) for k, v in record["ranges"].items() if k not in varying}
