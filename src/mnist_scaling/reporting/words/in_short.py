@@ -16,7 +16,7 @@ from mnist_scaling.fitting.frontier.parametric import INSIDE
 from mnist_scaling.fitting.headline import TIMES
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits, Trust
-from mnist_scaling.reporting.text import estimate, factor, listing, number
+from mnist_scaling.reporting.text import count, estimate, factor, listing, number
 from mnist_scaling.study import flags
 from mnist_scaling.study.tables.cell_runs import certified, flag_counts
 
@@ -38,6 +38,9 @@ CERTIFIED = 0.9
 MISSED = 2.0
 """So there is where the law misses rows which it was not fitted to by so many times the noise."""
 
+MOST_NAMED = 2
+"""Cells that are named in what to do next; of more one speaks as a whole."""
+
 Doubt = tuple[str, str]
 """The most trust that it leaves, and the reason."""
 
@@ -50,8 +53,16 @@ def answer(fits: Fits) -> AnswerRecord:
     doubts = quoted if slopes else [(LOW, "no exponent is quoted")]
     whole, sentence = graded([*shared, *doubts]), f"Quote no single exponent. {why}"
     numbers = {key: Trust(graded([*alone, *shared]).trust, graded(alone).reasons) for key, alone in own.items()}
-    advised = fits.data.unfinished or next((flag.remedy for flag in warnings(fits) if flag.remedy), "")
+    advised = fits.data.unfinished or next((_remedy(flag) for flag in warnings(fits) if flag.remedy), "")
     return AnswerRecord(_sentence(fits, slopes) if slopes else sentence, whole.trust, whole.reasons, advised, numbers)
+
+
+def _remedy(flag: Flag) -> str:
+    """What mends a flag, with the names of its cells where they are few."""
+    cells = [", ".join(f"{k} {count(cell[k])}" for k in "ND" if k in cell) for cell in flag.cells]
+    if len(cells) > MOST_NAMED or not (cells and all(cells)):
+        return flag.remedy
+    return flag.remedy.replace("these cells", f"the cell{'s' * (len(cells) > 1)} of {listing(cells)}")
 
 
 def graded(doubts: Sequence[Doubt]) -> Trust:
