@@ -38,9 +38,6 @@ CERTIFIED = 0.9
 MISSED = 2.0
 """So there is where the law misses rows which it was not fitted to by so many times the noise."""
 
-MOST_NAMED = 2
-"""Cells that are named in what to do next; of more one speaks as a whole."""
-
 Doubt = tuple[str, str]
 """The most trust that it leaves, and the reason."""
 
@@ -58,11 +55,10 @@ def answer(fits: Fits) -> AnswerRecord:
 
 
 def _remedy(flag: Flag) -> str:
-    """What mends a flag, with the names of its cells where they are few."""
-    cells = [", ".join(f"{k} {count(cell[k])}" for k in "ND" if k in cell) for cell in flag.cells]
-    if len(cells) > MOST_NAMED or not (cells and all(cells)):
-        return flag.remedy
-    return flag.remedy.replace("these cells", f"the cell{'s' * (len(cells) > 1)} of {listing(cells)}")
+    """What mends a flag, with the name of its cell where there is one."""
+    (cell, *others) = flag.cells or [{}]
+    named = ", ".join(f"{k} {count(cell[k])}" for k in "ND" if k in cell)
+    return flag.remedy if others or not named else flag.remedy.replace("these cells", f"the cell of {named}")
 
 
 def graded(doubts: Sequence[Doubt]) -> Trust:
