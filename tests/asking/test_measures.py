@@ -109,6 +109,7 @@ def test_what_an_arm_cost() -> None:
         "c": arm("c", rows.assign(**cost | {"n_repeats": 0})),
     }
     arms["b"].rows.loc[0, ["flops", "tuning_flops"]] = 30.0, 105.0
+    arms["c"].rows.loc[0, "tuning_flops"] = np.nan  # of which the cost is not known, so it is no part of the ratio
     spent = {key: one for key, one in measures.measure({"kind": "difference", "reference": "a"}, arms).numbers.items()
              if key.endswith("_spent")}  # fmt: skip
     assert {key: one.interval.value for key, one in spent.items()} == pytest.approx({"b_spent": 5.5, "c_spent": 3.5})

@@ -149,9 +149,11 @@ def differs(told: Mapping[str, tuple[Number, str]]) -> str:
 
 def _spent(arm: StudyArm) -> Number:
     """What tuning and repeating cost."""
-    trials, repeats, one = arm.rows["tuning_flops"], arm.rows["n_repeats"], arm.rows["flops"]
+    known = arm.rows[[*COST]].dropna()  # a cell that lacks a part of its cost would count as cheap
+    trials, repeats, one = known["tuning_flops"], known["n_repeats"], known["flops"]
     meaning = f"{arm.label}: compute of all trials and repeats, over that of one run per cell"
-    return Number(Interval(float((trials + repeats * one).sum() / one.sum())), meaning, None)
+    spent = Interval(float((trials + repeats * one).sum() / one.sum())) if len(known) else Interval()
+    return Number(spent, meaning, None)
 
 
 def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:
