@@ -78,14 +78,13 @@ def losses_ahead(model: Model, cost: Cost | None) -> tuple[Sequence[LossAhead], 
         return (), None
     number, ends = len(REACHES), ((1 - model.level) / 2, (1 + model.level) / 2)
     top, losses = float(np.exp(ahead.log_c[-number - 1])), []
-    ranges = {k: (x.min() / (1 + SAME_LEVEL), x.max() * (1 + SAME_LEVEL)) for k, x in model.rows.inputs.items()}
     for k, (log_c, place) in enumerate(zip(ahead.log_c[-len(ahead.places) :], ahead.places, strict=True)):
         column, loss = k - len(ahead.places), median_of(ahead.log_loss[:, k - len(ahead.places)], model.level).exp()
         if place.get("optimal") and ahead.log_n is not None:
             place |= dict(zip(("N_low", "N_high"), np.exp(np.nanquantile(ahead.log_n[:, column], ends)), strict=True))
         if column < -number - 1 and not (place["optimal"] or place["all_examples"]):
             continue
-        tried = all(ranges[x][0] <= place[x] <= ranges[x][1] for x in "ND" if x in place)
+        tried = model.rows.spans({x: place[x] for x in "ND" if x in place})
         reach = REACHES[column] if column >= -number else min(float(np.exp(log_c)) / top, 1.0)
         losses.append(LossAhead(**vars(loss), reach=reach, C=top * reach, **place, tried=tried if place else None))
     below = len(ahead.log_c) - number - 1

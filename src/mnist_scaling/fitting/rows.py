@@ -101,6 +101,11 @@ class Table:
             conventions={k: {c: v[where] for c, v in group.items()} for k, group in self.conventions.items()},
         )
 
+    def spans(self, place: Mapping[str, float]) -> bool:
+        """Whether every size of a place lies in the range of the rows, or so near to it that it is the same level."""
+        ends = {k: (x.min() / (1 + SAME_LEVEL), x.max() * (1 + SAME_LEVEL)) for k, x in self.inputs.items()}
+        return all(ends[k][0] <= x <= ends[k][1] for k, x in place.items())
+
     def folded(self, keys: Sequence[str] = ()) -> Table:
         """One row for each cell: rows of the same N and D (and U) are its repeats, which are not independent cells.
 

@@ -20,7 +20,7 @@ from mnist_scaling.fitting.uncertainty.interval import OMITTED, Interval, median
 USES = (0.0, 1.0, 3.0, 10.0)
 """Examples that a model is used on, over those that the best model that is never used is trained on."""
 
-STEP = 3.0
+TRAINING_OVER_USE = 3.0
 """Training FLOPs of an example over those of its use: a forward pass, and a backward pass of twice that."""
 
 
@@ -68,7 +68,7 @@ def _best(model: Model, cost: Cost, total: float, examples: float, times: float)
     def left(log_n: Array) -> Array:
         """Of the total for training."""
         per_example = cost.log_c(log_n, np.full_like(log_n, axes.middle[1])) - axes.middle[1]
-        return total - examples * np.exp(per_example) / STEP
+        return total - examples * np.exp(per_example) / TRAINING_OVER_USE
 
     def data(log_n: Array) -> Array:
         """ln D, NaN where use takes all."""
@@ -89,6 +89,5 @@ def _best(model: Model, cost: Cost, total: float, examples: float, times: float)
     loss = median_of(model.posterior.log_loss(at)[:, 0], model.level).exp()
     n, d, c = (float(x[0]) for x in (np.exp(at["N"]), np.exp(at["D"]), left(at["N"])))
     (n_low, n_high), few = np.exp([size.low, size.high]).tolist(), d > (rows.examples or math.inf)
-    tried = all(rows.inputs[k].min() <= x <= rows.inputs[k].max() for k, x in (("N", n), ("D", d)))
     best = {"C": c, "N": n, "N_low": n_low, "N_high": n_high, "D": d, "too_few": few or None}
-    return UsedSize(**vars(loss), examples=examples, times=times, tried=tried, **best)
+    return UsedSize(**vars(loss), examples=examples, times=times, tried=rows.spans({"N": n, "D": d}), **best)
